@@ -1,0 +1,68 @@
+//! The command line: its grammar, and the one place where a command is started and its end told.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::commands::{self, Command};
+use crate::exit::Exit;
+use crate::settings::Global;
+
+/// Traffic control for AI coding agents that share codebases
+#[derive(Debug, Parser)]
+#[command(
+    name = "coord",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The grammar, for help, completions and man pages.
+#[must_use]
+pub fn grammar() -> clap::Command {
+    Cli::command()
+}
+
+/// Parses the process's arguments, runs the command and says what went wrong.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let help = !error.use_stderr();
+            // A closed pipe while printing help is no failure.
+            let _ = error.print();
+            return if help { Exit::Done } else { Exit::Usage }.into();
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            anstream::eprintln!("coord: cannot start: {error}");
+            return Exit::Server.into();
+        }
+    };
+    let json = cli.global.json;
+    let exit = match runtime.block_on(commands::run(cli.command, &cli.global)) {
+        Ok(exit) => exit,
+        Err(error) => {
+            error.print(json);
+            error.exit()
+        }
+    };
+    // Standard input may still block a reader thread; the process is done all the same.
+    runtime.shutdown_background();
+    exit.into()
+}

@@ -1,0 +1,12 @@
+//! Traffic control for AI coding agents that share codebases.
+//!
+//! Everything that decides anything is a function in PostgreSQL. This crate
+//! is what stands around it: the private stack (`stack`), the client of the
+//! REST API that every door uses (`rpc`), the MCP bridge (`mcp`) and the
+//! command line (`commands`).
+
+pub mod cli;
+pub mod commands;
+pub mod exit;
+pub mod rpc;
+pub mod settings;

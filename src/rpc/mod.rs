@@ -1,0 +1,155 @@
+//! The one client of the REST API: every door (CLI, MCP bridge, hooks) calls through it.
+//!
+//! It names the schema, sends the token and the session, gives each write an
+//! idempotency key, and retries what is safe to retry. It decides nothing.
+
+mod error;
+
+pub use error::{Error, Problem};
+
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::settings::Target;
+
+/// The exposed schema: sent as `Content-Profile`, because on hosted Supabase another one is first.
+const SCHEMA: &str = "coord_v1";
+
+/// Pauses before the second, third and fourth try of a call that did not get through.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(50),
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+];
+
+/// An answer of a function: a 2xx, or a denial (403 and 429 with an `outcome`).
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The JSON that the function returned.
+    pub body: Value,
+}
+
+impl Answer {
+    /// Whether the function did what was asked: `false` for `held`, `denied` and their like.
+    /// Reads that carry no `ok` count as done.
+    #[must_use]
+    pub fn ok(&self) -> bool {
+        self.body.get("ok").and_then(Value::as_bool).unwrap_or(true)
+    }
+}
+
+/// Calls functions of `coord_v1` at one URL with one identity.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    target: Target,
+}
+
+impl Client {
+    /// A client for this target; connects on first use.
+    ///
+    /// # Errors
+    /// The TLS backend could not be started, or a header value holds control characters.
+    pub fn new(target: Target) -> Result<Self, Error> {
+        let mut headers = HeaderMap::new();
+        let mut put = |name: &'static str, value: &str, secret: bool| {
+            let mut value = HeaderValue::from_str(value).map_err(|_| Error::Header(name))?;
+            value.set_sensitive(secret);
+            headers.insert(HeaderName::from_static(name), value);
+            Ok::<_, Error>(())
+        };
+        put("content-profile", SCHEMA, false)?;
+        put("accept-profile", SCHEMA, false)?;
+        if let Some(token) = &target.token {
+            put("authorization", &format!("Bearer {token}"), true)?;
+        }
+        if let Some(key) = &target.apikey {
+            put("apikey", key, true)?;
+        }
+        if let Some(session) = &target.session {
+            put("x-session-id", session, false)?;
+        }
+        let http = reqwest::Client::builder()
+            .default_headers(headers)
+            .user_agent(concat!("coord/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(Duration::from_mins(1))
+            .build()
+            .map_err(Error::Setup)?;
+        Ok(Self { http, target })
+    }
+
+    /// Where this client calls and as whom.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Calls one function. The call carries a fresh idempotency key, the same
+    /// on every retry, so a lost answer never makes it happen twice.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when no try got an answer, [`Error::Problem`] for every other status.
+    pub async fn call(&self, function: &str, args: &Map<String, Value>) -> Result<Answer, Error> {
+        self.call_with_key(function, args, &Uuid::new_v4().to_string())
+            .await
+    }
+
+    /// As [`Client::call`], with the caller's own idempotency key.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn call_with_key(
+        &self,
+        function: &str,
+        args: &Map<String, Value>,
+        key: &str,
+    ) -> Result<Answer, Error> {
+        let url = format!("{}/rpc/{function}", self.target.url);
+        let mut pauses = PAUSES.iter();
+        loop {
+            let sent = self
+                .http
+                .post(&url)
+                .header("idempotency-key", key)
+                .json(args)
+                .send()
+                .await;
+            let outcome = match sent {
+                Ok(response) => Self::read(response).await,
+                Err(error) => Err(Error::Unreachable(self.target.url.clone(), error)),
+            };
+            match (outcome, pauses.next()) {
+                (Err(error), Some(pause)) if error.passes() => tokio::time::sleep(*pause).await,
+                (outcome, _) => return outcome,
+            }
+        }
+    }
+
+    async fn read(response: reqwest::Response) -> Result<Answer, Error> {
+        let url = response.url().to_string();
+        let status = response.status().as_u16();
+        let bytes = response
+            .bytes()
+            .await
+            .map_err(|error| Error::Unreachable(url, error))?;
+        let body: Value = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+                Value::String(String::from_utf8_lossy(&bytes).trim().to_owned())
+            })
+        };
+        let answered = (200..300).contains(&status) || body.get("outcome").is_some();
+        if answered {
+            Ok(Answer { status, body })
+        } else {
+            Err(Error::Problem(Box::new(Problem::read(status, &body))))
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Where to call and as whom: flags, then the environment, then the home of the local stack.
+
+use std::path::{Path, PathBuf};
+
+/// A REST API and the identity to call it with.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// Root of the REST API, without a trailing slash.
+    pub url: String,
+    /// The JWT.
+    pub token: Option<String>,
+    /// Sent as `apikey`, which hosted Supabase wants.
+    pub apikey: Option<String>,
+    /// Sent as `X-Session-Id`.
+    pub session: Option<String>,
+}
+
+/// Flags that every command takes.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Global {
+    /// Directory of the local stack [default: /var/lib/coord as root, else ~/.local/share/coord]
+    #[arg(long, global = true, env = "COORD_HOME", value_name = "DIR")]
+    pub home: Option<PathBuf>,
+    /// Root of the REST API; with a token, no local stack is needed
+    #[arg(long, global = true, env = "COORD_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// File that holds the token (or set `COORD_TOKEN` to the token itself)
+    #[arg(long, global = true, env = "COORD_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Use the local stack's token of this name
+    #[arg(long = "as", global = true, value_name = "NAME")]
+    pub principal: Option<String>,
+    /// Session to speak as; without it, the token is the session
+    #[arg(long, global = true, env = "COORD_SESSION_ID", value_name = "ID")]
+    pub session: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Why there is nobody to call.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No URL, and no stack runs in the home.
+    #[error(
+        "no coordinator is known: {0} holds no running stack; start one with `coord up`, or set COORD_URL and COORD_TOKEN"
+    )]
+    NoStack(PathBuf),
+    /// A token file that cannot be read.
+    #[error("cannot read the token in {path}: {source}")]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Global {
+    /// The home of the local stack.
+    #[must_use]
+    pub fn home_dir(&self) -> PathBuf {
+        self.home.clone().unwrap_or_else(default_home)
+    }
+
+    /// The API to call: `--url` and its token, or the running stack of the home.
+    ///
+    /// # Errors
+    /// No stack is known, or a token cannot be read.
+    pub fn target(&self) -> Result<Target, Error> {
+        let home = self.home_dir();
+        let url = match &self.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => stack_url(&home).ok_or_else(|| Error::NoStack(home.clone()))?,
+        };
+        Ok(Target {
+            url,
+            token: self.token(&home)?,
+            apikey: env("COORD_APIKEY"),
+            session: self.session.clone().filter(|id| !id.is_empty()),
+        })
+    }
+
+    /// `--as`, else `COORD_TOKEN`, else `--token-file`, else (only beside the home's own URL) the operator's.
+    fn token(&self, home: &Path) -> Result<Option<String>, Error> {
+        let file = if let Some(name) = &self.principal {
+            token_file(home, name)
+        } else if let Some(token) = env("COORD_TOKEN") {
+            return Ok(Some(token));
+        } else if let Some(path) = &self.token_file {
+            path.clone()
+        } else if self.url.is_none() {
+            token_file(home, "operator")
+        } else {
+            return Ok(None);
+        };
+        match std::fs::read_to_string(&file) {
+            Ok(token) => Ok(Some(token.trim().to_owned())),
+            Err(source) => Err(Error::Token { path: file, source }),
+        }
+    }
+}
+
+/// Where the stack keeps the token of this principal.
+#[must_use]
+pub fn token_file(home: &Path, name: &str) -> PathBuf {
+    home.join("tokens").join(format!("{name}.jwt"))
+}
+
+/// The file a running stack leaves for its clients: `{"url": …, "pid": …}`.
+#[must_use]
+pub fn state_file(home: &Path) -> PathBuf {
+    home.join("state.json")
+}
+
+/// The URL of the stack that runs (or last ran) in this home.
+fn stack_url(home: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(state_file(home)).ok()?;
+    let state: serde_json::Value = serde_json::from_str(&text).ok()?;
+    Some(state.get("url")?.as_str()?.to_owned())
+}
+
+/// `/root` is 0700 and the servers run as another user, so root's home is a system directory.
+fn default_home() -> PathBuf {
+    if nix::unistd::geteuid().is_root() {
+        return PathBuf::from("/var/lib/coord");
+    }
+    let data = env("XDG_DATA_HOME").map_or_else(
+        || PathBuf::from(env("HOME").unwrap_or_else(|| "/".to_owned())).join(".local/share"),
+        PathBuf::from,
+    );
+    data.join("coord")
+}
+
+/// An environment variable that is set and not empty.
+#[must_use]
+pub fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
