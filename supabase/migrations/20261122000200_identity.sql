@@ -1,0 +1,530 @@
+-- Identity: principals, repositories, who may reach which, and token checks.
+--
+-- Who calls is told by the verified JWT alone (role, sub, agent_type, aud, exp,
+-- jti, session_id), never by an argument. A token is good when its audience is
+-- ours, it expires, it has a jti that is not revoked, and its sub is a
+-- registered, enabled principal of exactly the role that it names.
+--
+-- Invariants
+--   I1  no argument names the caller
+--   R1  a row of a repo is visible only to principals granted that repo
+--   a principal's role never changes; only operators and auditors reach all repos
+--
+-- Lock order: agents, then repos, then repo_grants.
+
+set role coord_owner;
+
+-- The claims -----------------------------------------------------------------
+
+create function coord.claims() returns jsonb
+language sql stable
+return nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+comment on function coord.claims is 'The verified claims, or null. Pooled connections leave an empty string behind.';
+
+-- Tables ---------------------------------------------------------------------
+
+create table coord.agents (
+  id text primary key,
+  agent_type text not null,
+  role text not null,
+  all_repos boolean not null default false,
+  enabled boolean not null default true,
+  disabled_reason text,
+  registered_at timestamptz not null default clock_timestamp(),
+  registered_by text not null,
+  constraint id_is_a_name check (id ~ '^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$'),
+  constraint agent_type_is_a_name check (agent_type ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,49}$'),
+  constraint role_is_known check (role in ('coord_agent', 'coord_operator', 'coord_auditor')),
+  constraint agents_never_reach_all_repos check (not (all_repos and role = 'coord_agent')),
+  constraint disabled_says_why check (enabled = (disabled_reason is null))
+);
+comment on table coord.agents is 'Principals: agents, operators and auditors.';
+
+create table coord.repos (
+  id text primary key,
+  added_at timestamptz not null default clock_timestamp(),
+  added_by text not null,
+  constraint id_is_canonical check (id ~ '^[^/[:space:]]+(/[^/[:space:]]+)+$' and octet_length(id) <= 255)
+);
+comment on table coord.repos is 'Repositories by canonical name, host/owner/name: the namespace of everything coordinated.';
+
+create table coord.repo_grants (
+  agent text not null references coord.agents (id),
+  repo text not null references coord.repos (id),
+  granted_at timestamptz not null default clock_timestamp(),
+  granted_by text not null,
+  primary key (agent, repo)
+);
+comment on table coord.repo_grants is 'Which principal may reach which repository.';
+create index repo_grants_by_repo on coord.repo_grants (repo);
+
+create table coord.revoked_tokens (
+  jti text primary key,
+  expires_at timestamptz,
+  revoked_at timestamptz not null default clock_timestamp(),
+  revoked_by text not null,
+  reason text,
+  constraint jti_has_a_size check (octet_length(jti) between 1 and 200)
+);
+comment on table coord.revoked_tokens is 'Tokens refused before their time. Rows may go once expires_at has passed.';
+
+-- Row-level security -----------------------------------------------------------
+--
+-- Every policy reads the claims inside a scalar sub-select, so that it is
+-- evaluated once a statement and not once a row.
+
+alter table coord.agents enable row level security;
+alter table coord.agents force row level security;
+create policy self_or_oversight on coord.agents
+  for all to coord_owner, coord_agent, coord_operator, coord_auditor
+  using (
+    id = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
+    or (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role') in ('coord_operator', 'coord_auditor')
+  )
+  with check ((select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role') = 'coord_operator');
+create policy janitor on coord.agents for all to coord_janitor using (true);
+
+alter table coord.repos enable row level security;
+alter table coord.repos force row level security;
+create policy granted_or_oversight on coord.repos
+  for all to coord_owner, coord_agent, coord_operator, coord_auditor
+  using (
+    id = any (array(
+      select g.repo from coord.repo_grants g
+      where g.agent = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')))
+    or (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role') in ('coord_operator', 'coord_auditor')
+  )
+  with check ((select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role') = 'coord_operator');
+
+alter table coord.repo_grants enable row level security;
+alter table coord.repo_grants force row level security;
+create policy own_or_oversight on coord.repo_grants
+  for all to coord_owner, coord_agent, coord_operator, coord_auditor
+  using (
+    agent = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
+    or (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role') in ('coord_operator', 'coord_auditor')
+  )
+  with check ((select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role') = 'coord_operator');
+
+alter table coord.revoked_tokens enable row level security;
+alter table coord.revoked_tokens force row level security;
+create policy operators on coord.revoked_tokens
+  for all to coord_owner
+  using ((select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role') = 'coord_operator');
+create policy janitor on coord.revoked_tokens for all to coord_janitor using (true);
+
+grant select on coord.agents to coord_janitor, coord_agent, coord_operator, coord_auditor;
+grant select on coord.repos, coord.repo_grants to coord_agent, coord_operator, coord_auditor;
+grant select, delete on coord.revoked_tokens to coord_janitor;
+
+-- The first operator registers everybody else. The policies bind the owner too,
+-- so this row is written in that operator's name.
+do $$
+begin
+  perform set_config('request.jwt.claims', '{"role": "coord_operator", "sub": "operator"}', true);
+  insert into coord.agents (id, agent_type, role, all_repos, registered_by)
+  values ('operator', 'operator', 'coord_operator', true, 'operator');
+  perform set_config('request.jwt.claims', '', true);
+end
+$$;
+
+-- Errors -----------------------------------------------------------------------
+
+insert into coord.error_codes (code, status, meaning, remedy) values
+  ('token_required', 401, 'No token came with the call.', 'Send Authorization: Bearer <token>; an operator mints one with coord token mint.'),
+  ('token_invalid', 401, 'The token lacks a claim that we need, or it has the wrong type or value.', 'Mint a new token with coord token mint.'),
+  ('token_expired', 401, 'The token has expired.', 'Mint a new token with coord token mint.'),
+  ('token_revoked', 401, 'The token was revoked.', 'Ask an operator for a new token.'),
+  ('agent_unknown', 403, 'The token''s sub is not registered here.', 'An operator registers it with coord token mint or register_agent.'),
+  ('agent_disabled', 403, 'This principal is disabled.', 'Ask an operator; enable_agent lifts it.'),
+  ('role_not_allowed', 403, 'The token names a role that its principal does not have.', 'Mint a token with the role the principal was registered with.'),
+  ('session_id_invalid', 400, 'A session id has 1 to 128 printable characters.', 'Send another X-Session-Id, or none.'),
+  ('repo_required', 400, 'The caller is not granted exactly one repository, so the call must name one.', 'Pass repo as host/owner/name.'),
+  ('repo_invalid', 400, 'This is no repository: host/owner/name, or the URL of a git remote.', 'Pass repo as host/owner/name.'),
+  ('repo_not_granted', 403, 'The caller is not granted this repository.', 'Ask an operator to grant it: coord token mint --agent NAME --repo REPO.'),
+  ('insufficient_trust_level', 403, 'The caller is not trusted with this operation.', 'Ask an operator to do it.'),
+  ('agent_not_found', 404, 'No principal has this name.', 'Check the name; register_agent makes a new one.'),
+  ('agent_role_fixed', 409, 'A principal keeps the role it was registered with.', 'Register another name for the other role.'),
+  ('agent_name_invalid', 400, 'A name has 1 to 100 letters, digits and . _ @ -, and begins with a letter or digit.', 'Choose another name.'),
+  ('all_repos_refused', 422, 'Only operators and auditors may be granted *.', 'Name the repositories one by one.');
+
+-- Repositories -------------------------------------------------------------------
+
+create function coord.canonical_repo(p_repo text) returns text
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_repo text := btrim(p_repo);
+  v_host text;
+begin
+  if octet_length(v_repo) > 1024 then
+    perform coord.fail('argument_too_long', 'repo has at most 1024 bytes');
+  end if;
+  -- ssh://git@host:22/owner/name.git, https://user@host/owner/name, git@host:owner/name.git
+  if v_repo ~ '^[A-Za-z][A-Za-z0-9+.-]*://' then
+    v_repo := regexp_replace(v_repo, '^[A-Za-z][A-Za-z0-9+.-]*://', '');
+    v_repo := regexp_replace(v_repo, '^[^/@]*@', '');
+    v_repo := regexp_replace(v_repo, '^([^/:]+):[0-9]+/', '\1/');
+  elsif v_repo ~ '^[^/]*@[^/]*:' or v_repo ~ '^[^/@:]+\.[^/@:]+:[^0-9/]' then
+    v_repo := regexp_replace(v_repo, '^[^/@]*@', '');
+    v_repo := regexp_replace(v_repo, ':/*', '/');
+  end if;
+  v_repo := regexp_replace(v_repo, '(\.git)?/*$', '');
+  v_host := lower(split_part(v_repo, '/', 1));
+  v_repo := v_host || substr(v_repo, length(v_host) + 1);
+  if v_repo !~ '^[a-z0-9][a-z0-9._-]*(/[A-Za-z0-9._~+@-]+)+$' or v_repo ~ '/\.{1,2}(/|$)'
+    or octet_length(v_repo) > 255 then
+    perform coord.fail('repo_invalid', format('%s is not host/owner/name', quote_literal(left(p_repo, 100))));
+  end if;
+  return v_repo;
+end
+$$;
+comment on function coord.canonical_repo is 'host/owner/name of a repository given as that or as the URL of a git remote.';
+
+-- Who calls ------------------------------------------------------------------------
+
+create type coord.caller as (
+  agent text,
+  agent_type text,
+  role text,
+  session_id text,
+  jti text
+);
+comment on type coord.caller is 'The principal behind a call, as its verified token and session header tell.';
+
+create type coord.call as (
+  function text,
+  agent text,
+  agent_type text,
+  role text,
+  session_id text,
+  repo text,
+  args jsonb,
+  request_id text,
+  idempotency_key text,
+  args_hash bytea,
+  answer jsonb
+);
+comment on type coord.call is 'A command under way (coord.open_call to coord.close_call). With an answer already, it is a replay or a denial and only has to be returned.';
+grant usage on type coord.caller to coord_janitor;
+grant execute on function coord.claims to coord_janitor;
+
+set role coord_janitor;
+
+create function coord.admit() returns coord.caller
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_claims jsonb := coord.claims();
+  v_caller coord.caller;
+  v_principal record;
+begin
+  if v_claims is null then
+    perform coord.fail('token_required');
+  end if;
+  if jsonb_typeof(v_claims -> 'sub') is distinct from 'string' or v_claims ->> 'sub' = '' then
+    perform coord.fail('token_invalid', 'the claim sub must be the name of a principal');
+  end if;
+  if jsonb_typeof(v_claims -> 'jti') is distinct from 'string'
+    or octet_length(v_claims ->> 'jti') not between 1 and 200 then
+    perform coord.fail('token_invalid', 'the claim jti must be a text of 1 to 200 bytes');
+  end if;
+  if jsonb_typeof(v_claims -> 'exp') is distinct from 'number' then
+    perform coord.fail('token_invalid', 'the claim exp must be a number: seconds since 1970');
+  end if;
+  if (v_claims ->> 'exp')::numeric <= extract(epoch from clock_timestamp()) then
+    perform coord.fail('token_expired');
+  end if;
+  if not coalesce(v_claims -> 'aud' = '"coord"' or (jsonb_typeof(v_claims -> 'aud') = 'array' and v_claims -> 'aud' ? 'coord'), false) then
+    perform coord.fail('token_invalid', 'the claim aud must be coord');
+  end if;
+
+  v_caller.agent := v_claims ->> 'sub';
+  v_caller.jti := v_claims ->> 'jti';
+  v_caller.role := current_setting('role');
+  v_caller.session_id := coalesce(
+    v_claims ->> 'session_id',
+    nullif(current_setting('request.headers', true), '')::jsonb ->> 'x-session-id',
+    v_caller.jti);
+  if v_caller.session_id !~ '^[[:graph:]]([[:print:]]{0,126}[[:graph:]])?$' then
+    perform coord.fail('session_id_invalid');
+  end if;
+
+  select a.role, a.agent_type, a.enabled, a.disabled_reason, r.jti as revoked, s.live, s.renewed_at
+  into v_principal
+  from coord.agents a
+  left join coord.revoked_tokens r on r.jti = v_caller.jti
+  left join coord.sessions s on s.agent = a.id and s.id = v_caller.session_id
+  where a.id = v_caller.agent;
+  if not found then
+    perform coord.fail('agent_unknown', format('no principal is called %s', quote_literal(left(v_caller.agent, 100))));
+  elsif v_principal.revoked is not null then
+    perform coord.fail('token_revoked');
+  elsif not v_principal.enabled then
+    perform coord.fail('agent_disabled', v_principal.disabled_reason);
+  elsif v_principal.role <> v_caller.role or v_claims ->> 'role' is distinct from v_caller.role then
+    perform coord.fail('role_not_allowed', format('%s is registered as %s', v_caller.agent, v_principal.role));
+  end if;
+  v_caller.agent_type := coalesce(nullif(left(v_claims ->> 'agent_type', 50), ''), v_principal.agent_type);
+
+  -- Any call that may write is a heartbeat, but seldom a write.
+  if current_setting('transaction_read_only') = 'off' then
+    if v_principal.live is not true then
+      perform coord.open_session(v_caller.agent, v_caller.session_id, v_caller.agent_type);
+    elsif v_principal.renewed_at < clock_timestamp() - interval '90 seconds' then
+      perform coord.renew_session(v_caller.agent, v_caller.session_id);
+    end if;
+  end if;
+
+  -- Remembered for the rest of the transaction; coord.caller() compares it with the claims.
+  perform set_config('coord.caller', v_caller::text, true);
+  return v_caller;
+end
+$$;
+comment on function coord.admit is 'Checks the token behind this call, opens or renews its session and tells who calls; refuses everything else.';
+grant execute on function coord.admit to coord_owner;
+
+create function coord.pre_request() returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  -- Supabase's own roles pass through the same PostgREST.
+  if current_setting('role') in ('coord_agent', 'coord_operator', 'coord_auditor') then
+    perform coord.admit();
+  end if;
+end
+$$;
+comment on function coord.pre_request is 'PostgREST''s db-pre-request: refuses bad tokens before views and functions run.';
+grant execute on function coord.pre_request to public;
+
+set role coord_owner;
+
+create function coord.caller() returns coord.caller
+language plpgsql set search_path = ''
+as $$
+declare
+  v_admitted text := nullif(current_setting('coord.caller', true), '');
+  v_caller coord.caller;
+  v_claims jsonb;
+begin
+  if v_admitted is not null then
+    v_caller := v_admitted::coord.caller;
+    v_claims := coord.claims();
+    if v_caller.jti = v_claims ->> 'jti' and v_caller.agent = v_claims ->> 'sub' then
+      return v_caller;
+    end if;
+  end if;
+  -- The server was not told of the pre-request function: check now, fail closed.
+  return coord.admit();
+end
+$$;
+comment on function coord.caller is 'Who calls: as the pre-request function found, or found now.';
+
+create function coord.resolve_repo(p_repo text) returns text
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_repos text[];
+begin
+  if p_repo is null or p_repo = '' then
+    select array_agg(g.repo) into v_repos
+    from (select g.repo from coord.repo_grants g where g.agent = coord.claims() ->> 'sub' limit 2) g;
+    if cardinality(v_repos) is distinct from 1 then
+      perform coord.fail('repo_required');
+    end if;
+    return v_repos[1];
+  end if;
+  return coord.canonical_repo(p_repo);
+end
+$$;
+comment on function coord.resolve_repo is 'The canonical repo meant by an argument that may be left out. Tells nothing of permission.';
+
+-- Operators' functions ---------------------------------------------------------------
+
+create function coord.register_agent(p_name text, p_agent_type text, p_role text, p_repos text[]) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_call coord.call := coord.open_call('register_agent', jsonb_build_object(
+    'name', p_name, 'agent_type', p_agent_type, 'role', p_role, 'repos', p_repos));
+  v_role text := 'coord_' || coalesce(nullif(p_role, ''), 'agent');
+  v_all boolean := coalesce('*' = any (p_repos), false);
+  v_repos text[];
+  v_known coord.agents;
+begin
+  if v_call.answer is not null then return v_call.answer; end if;
+  if p_name is null or p_name !~ '^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$' then
+    perform coord.fail('agent_name_invalid');
+  end if;
+  if p_agent_type !~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,49}$' then
+    perform coord.fail('argument_invalid', 'agent_type has 1 to 50 letters, digits and . _ -');
+  end if;
+  if v_role not in ('coord_agent', 'coord_operator', 'coord_auditor') then
+    perform coord.fail('argument_invalid', 'role is agent, operator or auditor');
+  end if;
+  if cardinality(p_repos) > 100 then
+    perform coord.fail('argument_too_long', 'repos has at most 100 entries');
+  end if;
+  if v_all and v_role = 'coord_agent' then
+    perform coord.fail('all_repos_refused');
+  end if;
+  select coalesce(array_agg(distinct coord.canonical_repo(r) order by coord.canonical_repo(r)), '{}')
+  into v_repos from unnest(p_repos) r where r <> '*';
+
+  insert into coord.agents as a (id, agent_type, role, all_repos, registered_by)
+  values (p_name, coalesce(p_agent_type, 'unknown'), v_role, v_all, v_call.agent)
+  on conflict (id) do update
+    set agent_type = coalesce(p_agent_type, a.agent_type), all_repos = a.all_repos or excluded.all_repos
+    where a.role = excluded.role
+  returning a.* into v_known;
+  if not found then
+    perform coord.fail('agent_role_fixed', format('%s is registered with another role', p_name));
+  end if;
+  insert into coord.repos (id, added_by) select r, v_call.agent from unnest(v_repos) r
+  on conflict (id) do nothing;
+  insert into coord.repo_grants (agent, repo, granted_by)
+  select p_name, r, v_call.agent from unnest(v_repos) r
+  on conflict (agent, repo) do nothing;
+
+  return coord.close_call(v_call, true, 'registered', jsonb_build_object(
+    'name', v_known.id, 'agent_type', v_known.agent_type, 'role', substr(v_known.role, 7),
+    'enabled', v_known.enabled, 'all_repos', v_known.all_repos,
+    'repos', coalesce((select jsonb_agg(g.repo order by g.repo) from coord.repo_grants g where g.agent = p_name), '[]')));
+end
+$$;
+
+create function coord.set_agent_enabled(p_function text, p_name text, p_enabled boolean, p_reason text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_call coord.call := coord.open_call(p_function, jsonb_build_object('name', p_name, 'reason', p_reason));
+begin
+  if v_call.answer is not null then return v_call.answer; end if;
+  if not p_enabled and coalesce(btrim(p_reason), '') = '' then
+    perform coord.fail('argument_required', 'reason says why the principal is disabled');
+  end if;
+  if length(p_reason) > 500 then
+    perform coord.fail('argument_too_long', 'reason has at most 500 characters');
+  end if;
+  update coord.agents a
+  set enabled = p_enabled, disabled_reason = case when not p_enabled then p_reason end
+  where a.id = p_name;
+  if not found then
+    perform coord.fail('agent_not_found');
+  end if;
+  return coord.close_call(v_call, true, case when p_enabled then 'enabled' else 'disabled' end,
+    jsonb_build_object('name', p_name), p_reason);
+end
+$$;
+
+create function coord.revoke_token(p_jti text, p_expires_at timestamptz, p_reason text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_call coord.call := coord.open_call('revoke_token', jsonb_build_object(
+    'jti', p_jti, 'expires_at', p_expires_at, 'reason', p_reason));
+begin
+  if v_call.answer is not null then return v_call.answer; end if;
+  if coalesce(p_jti, '') = '' then
+    perform coord.fail('argument_required', 'jti is the id of the token to revoke');
+  end if;
+  if octet_length(p_jti) > 200 or length(p_reason) > 500 then
+    perform coord.fail('argument_too_long', 'jti has at most 200 bytes, reason at most 500 characters');
+  end if;
+  insert into coord.revoked_tokens (jti, expires_at, revoked_by, reason)
+  values (p_jti, p_expires_at, v_call.agent, p_reason)
+  on conflict (jti) do nothing;
+  return coord.close_call(v_call, true, 'revoked', jsonb_build_object('jti', p_jti), p_reason);
+end
+$$;
+
+-- The contract -------------------------------------------------------------------------
+
+create domain coord_v1.repo as text;
+comment on domain coord_v1.repo is $$host/owner/name, or a git remote URL. Optional if you are granted just one.
+@schema {"maxLength": 1024}$$;
+create domain coord_v1.principal as text;
+comment on domain coord_v1.principal is $$Name of an agent, operator or auditor.
+@schema {"maxLength": 100}$$;
+create domain coord_v1.principal_role as text;
+comment on domain coord_v1.principal_role is $$What the principal is.
+@schema {"enum": ["agent", "operator", "auditor"]}$$;
+create domain coord_v1.agent_type as text;
+comment on domain coord_v1.agent_type is $$Kind of client, as claude-code-cli or codex-cloud.
+@schema {"maxLength": 50}$$;
+create domain coord_v1.repos as text[];
+comment on domain coord_v1.repos is $$Repositories as host/owner/name or remote URL; operators and auditors may be granted "*".
+@schema {"maxItems": 100}$$;
+create domain coord_v1.reason as text;
+comment on domain coord_v1.reason is $$Why, in a few words; others see it.
+@schema {"maxLength": 500}$$;
+create domain coord_v1.token_id as text;
+comment on domain coord_v1.token_id is $$The jti claim of a token.
+@schema {"maxLength": 200}$$;
+
+create function coord_v1.register_agent(
+  name coord_v1.principal,
+  agent_type coord_v1.agent_type default null,
+  role coord_v1.principal_role default 'agent',
+  repos coord_v1.repos default '{}'
+) returns jsonb language sql set search_path = ''
+return coord.register_agent(name, agent_type, role, repos);
+comment on function coord_v1.register_agent is $$Register a principal and grant it repositories.
+Registering again adds repositories and renames the type; the role stays what it was.
+Outcome: registered. Errors: agent_name_invalid, agent_role_fixed, all_repos_refused, repo_invalid, argument_invalid, argument_too_long.
+@toolset full
+@idempotent$$;
+
+create function coord_v1.disable_agent(name coord_v1.principal, reason coord_v1.reason) returns jsonb
+language sql set search_path = ''
+return coord.set_agent_enabled('disable_agent', name, false, reason);
+comment on function coord_v1.disable_agent is $$Refuse every further call of a principal, whatever token it holds.
+What it holds stays until it expires or an operator releases it.
+Outcome: disabled. Errors: agent_not_found, argument_required, argument_too_long.
+@toolset full
+@destructive
+@idempotent$$;
+
+create function coord_v1.enable_agent(name coord_v1.principal) returns jsonb
+language sql set search_path = ''
+return coord.set_agent_enabled('enable_agent', name, true, null);
+comment on function coord_v1.enable_agent is $$Let a disabled principal call again.
+Outcome: enabled. Errors: agent_not_found.
+@toolset full
+@idempotent$$;
+
+create function coord_v1.revoke_token(
+  jti coord_v1.token_id,
+  expires_at timestamptz default null,
+  reason coord_v1.reason default null
+) returns jsonb language sql set search_path = ''
+return coord.revoke_token(jti, expires_at, reason);
+comment on function coord_v1.revoke_token is $$Refuse a token from its next call on.
+expires_at is the token's own end: after it the record may be forgotten.
+Outcome: revoked. Errors: argument_required, argument_too_long.
+@toolset full
+@destructive
+@idempotent$$;
+
+create view coord_v1.agents with (security_invoker = true) as
+  select a.id as name, a.agent_type, substr(a.role, 7) as role, a.enabled, a.disabled_reason, a.all_repos,
+    array(select g.repo from coord.repo_grants g where g.agent = a.id order by g.repo) as repos, a.registered_at
+  from coord.agents a;
+comment on view coord_v1.agents is 'Principals: yourself; all of them for operators and auditors.';
+comment on column coord_v1.agents.name is 'The sub of its tokens.';
+comment on column coord_v1.agents.agent_type is 'Kind of client.';
+comment on column coord_v1.agents.role is 'agent, operator or auditor.';
+comment on column coord_v1.agents.enabled is 'Whether its calls are let in.';
+comment on column coord_v1.agents.disabled_reason is 'Why not.';
+comment on column coord_v1.agents.all_repos is 'Whether it reaches every repository.';
+comment on column coord_v1.agents.repos is 'Repositories it is granted.';
+comment on column coord_v1.agents.registered_at is 'When it was registered.';
+
+grant usage on type coord_v1.repo, coord_v1.principal, coord_v1.principal_role, coord_v1.agent_type,
+  coord_v1.repos, coord_v1.reason, coord_v1.token_id to coord_agent, coord_operator, coord_auditor;
+grant execute on function coord.register_agent, coord.set_agent_enabled, coord.revoke_token,
+  coord_v1.register_agent, coord_v1.disable_agent, coord_v1.enable_agent, coord_v1.revoke_token to coord_operator;
+grant select on coord_v1.agents to coord_agent, coord_operator, coord_auditor;
+
+reset role;
+notify pgrst, 'reload schema';

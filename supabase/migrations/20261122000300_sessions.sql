@@ -1,0 +1,277 @@
+-- Sessions: the one lease under everything an agent holds.
+--
+-- A session is a row per (agent, id). Locks, and later tasks and tickets,
+-- refer to it; it is what dies when an agent dies.
+--
+-- States
+--   live     opened by the first call that may write; every such call renews it
+--   ended    by end_session, or by the reaper once it is dead; holds nothing.
+--            The next call under the same id opens the next epoch, which holds nothing.
+--
+-- A session is dead when the latest of these is past: its last renewal + 900 s,
+-- its busy_until, and the expiry of what it holds. Renewals are written at most
+-- once in 90 s, a tenth of the lease, and only where the row is not locked, so
+-- that parallel calls of one session never queue behind each other.
+--
+-- Invariants
+--   a session belongs to one agent: ids of two agents never meet
+--   an ended session holds nothing: holders carry (agent, session_id,
+--   session_live), where session_live is generated as true while they are held,
+--   and a deferred foreign key ties it to (agent, id, live)
+--
+-- Lock order: the session row first (for key share by holders, for update by
+-- the reaper, with skip locked), then what hangs off it.
+
+set role coord_owner;
+
+create table coord.sessions (
+  agent text not null references coord.agents (id),
+  id text not null,
+  live boolean not null default true,
+  epoch integer not null default 1,
+  agent_type text not null,
+  opened_at timestamptz not null default clock_timestamp(),
+  renewed_at timestamptz not null default clock_timestamp(),
+  busy_until timestamptz,
+  ended_at timestamptz,
+  end_reason text,
+  summary text,
+  primary key (agent, id),
+  constraint live_is_a_target unique (agent, id, live),
+  constraint id_has_a_size check (length(id) between 1 and 200),
+  constraint ended_says_when_and_why check (live = (ended_at is null) and live = (end_reason is null)),
+  constraint end_reason_is_known check (end_reason in ('ended', 'dead'))
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+comment on table coord.sessions is 'Sessions of agents: the lease under locks, tasks and tickets.';
+
+alter table coord.sessions enable row level security;
+alter table coord.sessions force row level security;
+create policy own_or_oversight on coord.sessions
+  for all to coord_owner, coord_agent, coord_operator, coord_auditor
+  using (
+    agent = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
+    or (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role') in ('coord_operator', 'coord_auditor')
+  )
+  with check (agent = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'));
+create policy janitor on coord.sessions for all to coord_janitor using (true);
+grant select, insert, update, delete on coord.sessions to coord_janitor;
+grant select on coord.sessions to coord_agent, coord_operator, coord_auditor;
+
+insert into coord.error_codes (code, status, meaning, remedy) values
+  ('busy_out_of_range', 400, 'busy_for_seconds is between 0 and 28800.', 'Say at most eight hours and renew.');
+
+set role coord_janitor;
+
+create function coord.open_session(p_agent text, p_session_id text, p_agent_type text) returns void
+language sql security definer set search_path = ''
+begin atomic
+  insert into coord.sessions as s (agent, id, agent_type) values (p_agent, p_session_id, p_agent_type)
+  on conflict (agent, id) do update
+    set live = true, epoch = s.epoch + 1, agent_type = excluded.agent_type, opened_at = clock_timestamp(),
+      renewed_at = clock_timestamp(), busy_until = null, ended_at = null, end_reason = null, summary = null
+    where not s.live;
+end;
+comment on function coord.open_session is 'Opens a session, or the next epoch of one that has ended.';
+
+create function coord.renew_session(p_agent text, p_session_id text) returns void
+language sql security definer set search_path = ''
+begin atomic
+  update coord.sessions s set renewed_at = clock_timestamp()
+  where (s.agent, s.id) in (
+    select h.agent, h.id from coord.sessions h
+    where h.agent = p_agent and h.id = p_session_id and h.live
+    for no key update skip locked);
+end;
+comment on function coord.renew_session is 'Renews a session unless another call of it is doing so.';
+
+create function coord.reap_sessions(p_max_sessions integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_now timestamptz := clock_timestamp();
+  v_session record;
+  v_released jsonb;
+  v_count integer := 0;
+begin
+  for v_session in
+    select s.agent, s.id, s.agent_type, s.renewed_at
+    from coord.sessions s
+    where s.live
+      and greatest(s.renewed_at + interval '900 seconds', s.busy_until) < v_now
+      and not exists (
+        select from coord.locks l
+        where l.agent = s.agent and l.session_id = s.id and l.released_at is null and l.expires_at > v_now)
+    order by s.renewed_at
+    limit p_max_sessions
+    for update skip locked
+  loop
+    v_released := coord.lapse_locks_of_session(v_session.agent, v_session.id);
+    update coord.sessions s set live = false, ended_at = clock_timestamp(), end_reason = 'dead'
+    where s.agent = v_session.agent and s.id = v_session.id;
+    insert into coord.audit_log (agent, agent_type, role, session_id, function, outcome, reason, detail)
+    values (v_session.agent, v_session.agent_type, 'coord_janitor', v_session.id, 'maintain', 'ended',
+      'session_dead', jsonb_build_object('renewed_at', v_session.renewed_at, 'expired_locks', v_released));
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function coord.reap_sessions is 'Ends sessions that are dead, with what they held, each audited.';
+
+create function coord.maintain(p_max_rows integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_max integer := least(greatest(coalesce(p_max_rows, 1000), 1), 10000);
+  v_sessions integer;
+  v_locks integer;
+  v_keys integer;
+  v_tokens integer;
+begin
+  v_sessions := coord.reap_sessions(v_max);
+  v_locks := coord.purge_locks(v_max);
+  delete from coord.idempotency_keys k where (k.agent, k.function, k.key) in (
+    select o.agent, o.function, o.key from coord.idempotency_keys o
+    where o.answered_at < clock_timestamp() - interval '24 hours'
+    limit v_max for update skip locked);
+  get diagnostics v_keys = row_count;
+  delete from coord.revoked_tokens t where t.jti in (
+    select o.jti from coord.revoked_tokens o
+    where o.expires_at < clock_timestamp() - interval '1 day'
+    limit v_max);
+  get diagnostics v_tokens = row_count;
+  return jsonb_build_object('ok', true, 'outcome', 'maintained', 'sessions_ended', v_sessions, 'locks_purged', v_locks,
+    'idempotency_keys_purged', v_keys, 'revoked_tokens_purged', v_tokens);
+end
+$$;
+comment on function coord.maintain is 'Bounded housekeeping: ends dead sessions, forgets what is long over.';
+
+grant execute on function coord.open_session, coord.renew_session, coord.reap_sessions to coord_owner;
+
+set role coord_owner;
+
+create function coord.hold_session(p_call coord.call) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  loop
+    perform from coord.sessions s
+    where s.agent = p_call.agent and s.id = p_call.session_id and s.live
+    for key share;
+    exit when found;
+    -- Ended between the token check and here: this call opens the next epoch.
+    perform coord.open_session(p_call.agent, p_call.session_id, p_call.agent_type);
+  end loop;
+end
+$$;
+comment on function coord.hold_session is 'Keeps the caller''s session alive and from being reaped until the transaction ends.';
+
+create function coord.heartbeat(p_busy_for_seconds integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_caller coord.caller := coord.caller();
+  v_busy_until timestamptz;
+begin
+  if p_busy_for_seconds not between 0 and 28800 then
+    perform coord.fail('busy_out_of_range');
+  end if;
+  v_busy_until := clock_timestamp() + make_interval(secs => p_busy_for_seconds);
+  update coord.sessions s
+  set renewed_at = clock_timestamp(), busy_until = coalesce(v_busy_until, s.busy_until)
+  where s.agent = v_caller.agent and s.id = v_caller.session_id and s.live
+  returning s.busy_until into v_busy_until;
+  return jsonb_build_object('ok', true, 'outcome', 'alive', 'session_id', v_caller.session_id, 'lease_seconds', 900, 'busy_until', v_busy_until);
+end
+$$;
+
+create function coord.end_session(p_summary text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_call coord.call := coord.open_call('end_session', jsonb_build_object('summary', p_summary));
+  v_released jsonb;
+begin
+  if v_call.answer is not null then return v_call.answer; end if;
+  if length(p_summary) > 2000 then
+    perform coord.fail('argument_too_long', 'summary has at most 2000 characters');
+  end if;
+  perform from coord.sessions s
+  where s.agent = v_call.agent and s.id = v_call.session_id for update;
+  v_released := coord.release_locks_of_session(v_call.agent, v_call.session_id, 'session_ended');
+  update coord.sessions s
+  set live = false, ended_at = clock_timestamp(), end_reason = 'ended', summary = p_summary
+  where s.agent = v_call.agent and s.id = v_call.session_id and s.live;
+  return coord.close_call(v_call, true, 'ended', jsonb_build_object('session_id', v_call.session_id, 'released', v_released));
+end
+$$;
+
+-- The contract -------------------------------------------------------------------------
+
+create domain coord_v1.busy_for_seconds as integer;
+comment on domain coord_v1.busy_for_seconds is $$Seconds you will be silent, as during a long build.
+@schema {"minimum": 0, "maximum": 28800}$$;
+create domain coord_v1.summary as text;
+comment on domain coord_v1.summary is $$What was done, in a few sentences.
+@schema {"maxLength": 2000}$$;
+
+create function coord_v1.heartbeat(busy_for_seconds coord_v1.busy_for_seconds default null) returns jsonb
+language sql set search_path = ''
+return coord.heartbeat(busy_for_seconds);
+comment on function coord_v1.heartbeat is $$Renew your session; say how long you will be silent.
+Every other call renews it too, so this is only for long silences: a session lives 900 seconds after its last call, or until busy_until.
+Outcome: alive. Errors: busy_out_of_range.
+@toolset full
+@idempotent$$;
+
+create function coord_v1.end_session(summary coord_v1.summary default null) returns jsonb
+language sql set search_path = ''
+return coord.end_session(summary);
+comment on function coord_v1.end_session is $$End your session and release everything it holds.
+The next call under the same session id begins anew and holds nothing.
+Outcome: ended, with released[]. Errors: argument_too_long.
+@toolset full
+@destructive
+@idempotent$$;
+
+create domain coord_v1.max_rows as integer;
+comment on domain coord_v1.max_rows is $$Most rows to handle of each kind.
+@schema {"minimum": 1, "maximum": 10000}$$;
+
+create function coord_v1.maintain(max_rows coord_v1.max_rows default 1000) returns jsonb
+language sql set search_path = ''
+return coord.maintain(max_rows);
+comment on function coord_v1.maintain is $$Housekeeping in bounded steps: end dead sessions, forget what is long over.
+coord up calls it every few seconds; without it, let pg_cron do so.
+Outcome: maintained, with the rows handled of each kind.
+@toolset full
+@idempotent$$;
+
+create view coord_v1.sessions with (security_invoker = true) as
+  select s.agent, s.id as session_id, s.agent_type, case when s.live then 'active' else 'ended' end as status, s.epoch,
+    s.opened_at, s.renewed_at, s.busy_until, s.ended_at, s.end_reason, s.summary
+  from coord.sessions s;
+comment on view coord_v1.sessions is 'Sessions: your own; all of them for operators and auditors.';
+comment on column coord_v1.sessions.agent is 'Whose session.';
+comment on column coord_v1.sessions.session_id is 'Its id, unique for the agent.';
+comment on column coord_v1.sessions.agent_type is 'Kind of client that opened it.';
+comment on column coord_v1.sessions.status is 'active or ended.';
+comment on column coord_v1.sessions.epoch is 'Counts how often the id was opened.';
+comment on column coord_v1.sessions.opened_at is 'When this epoch began.';
+comment on column coord_v1.sessions.renewed_at is 'Last renewal, written at most every 90 seconds.';
+comment on column coord_v1.sessions.busy_until is 'Until when it said it would be silent.';
+comment on column coord_v1.sessions.ended_at is 'When it ended.';
+comment on column coord_v1.sessions.end_reason is 'ended by itself, or dead.';
+comment on column coord_v1.sessions.summary is 'What its agent said at the end.';
+
+grant usage on type coord_v1.busy_for_seconds, coord_v1.summary, coord_v1.max_rows to coord_agent, coord_operator, coord_auditor;
+grant execute on function coord.heartbeat, coord.end_session, coord_v1.heartbeat, coord_v1.end_session
+  to coord_agent, coord_operator, coord_auditor;
+grant execute on function coord_v1.maintain to coord_operator;
+grant select on coord_v1.sessions to coord_agent, coord_operator, coord_auditor;
+set role coord_janitor;
+grant execute on function coord.maintain to coord_operator, coord_owner;
+set role coord_owner;
+
+reset role;
+notify pgrst, 'reload schema';
