@@ -101,7 +101,7 @@ as $$
 declare
   v_path text := p_path;
   v_segment text;
-  v_segments text[] := '{}';
+  v_segments text[] := array[]::text[];
 begin
   if v_path is null or v_path = '' then
     perform coord.fail('path_empty');
@@ -125,7 +125,7 @@ begin
   end if;
   foreach v_segment in array string_to_array(v_path, '/') loop
     if v_segment = '..' then
-      if v_segments = '{}' then
+      if cardinality(v_segments) = 0 then
         perform coord.fail('path_outside_repo', format('%s leaves the repository', p_path));
       end if;
       v_segments := trim_array(v_segments, 1);
@@ -133,7 +133,7 @@ begin
       v_segments := v_segments || v_segment;
     end if;
   end loop;
-  if v_segments = '{}' then
+  if cardinality(v_segments) = 0 then
     return './';
   end if;
   return array_to_string(v_segments, '/') || case when v_path ~ '(^|/)\.{0,2}$' then '/' else '' end;
