@@ -30,8 +30,7 @@ create table coord.audit_log (
   outcome text not null,
   reason text,
   request_id text,
-  detail jsonb not null,
-  constraint detail_is_an_object check (jsonb_typeof(detail) = 'object')
+  detail jsonb not null
 );
 comment on table coord.audit_log is 'What was done and what was denied, by whom. Append only.';
 create index audit_log_by_agent on coord.audit_log (agent, id);

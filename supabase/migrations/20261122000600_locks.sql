@@ -32,10 +32,17 @@ set role coord_owner;
 create sequence coord.fences;
 comment on sequence coord.fences is 'Fencing tokens of all locks: a later holder always has a higher one.';
 
+-- A domain, because its check is compiled once a session and a table's once a statement.
+create domain coord.path as text collate "C"
+  constraint path_is_canonical check (
+    octet_length(value) between 1 and 1024
+    and (value = './' or value !~ '(^|/)(\.{0,2})/|(^|/)\.{1,2}$'));
+comment on domain coord.path is 'A path in canonical form: relative, without ./, // and ..; a directory ends with a slash.';
+
 create table coord.locks (
   id uuid primary key default gen_random_uuid(),
   repo text not null,
-  path text collate "C" not null,
+  path coord.path not null,
   agent text not null,
   session_id text not null,
   agent_type text not null,
@@ -51,12 +58,9 @@ create table coord.locks (
   constraint held_by_a_live_session foreign key (agent, session_id, session_live)
     references coord.sessions (agent, id, live) deferrable initially deferred,
   constraint mode_is_known check (mode in ('exclusive', 'shared')),
-  constraint path_is_canonical check (
-    octet_length(path) between 1 and 1024
-    and (path = './' or path !~ '(^|/)(\.{0,2})/|(^|/)\.{1,2}$')),
-  constraint expires_after_acquired check (expires_at > acquired_at),
-  constraint released_says_why check ((released_at is null) = (release_reason is null)),
-  constraint release_reason_is_known check (release_reason in ('released', 'expired', 'forced', 'session_ended'))
+  constraint released_says_why check (
+    case when released_at is null then release_reason is null
+    else release_reason in ('released', 'expired', 'forced', 'session_ended') end)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 comment on table coord.locks is 'Locks on paths: held, expired and lately released ones.';
 create unique index exclusive_once on coord.locks (repo, path) where mode = 'exclusive' and released_at is null;
