@@ -10,3 +10,4 @@ pub mod commands;
 pub mod exit;
 pub mod rpc;
 pub mod settings;
+pub mod stack;

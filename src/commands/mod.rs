@@ -1,16 +1,38 @@
 //! One file per command; each has its arguments and a `run`.
 
 mod completions;
+mod doctor;
+mod down;
+mod env;
+mod run_child;
+mod status;
+mod token;
+mod up;
 
 use serde_json::json;
 
 use crate::exit::Exit;
 use crate::settings::Global;
-use crate::{rpc, settings};
+use crate::{rpc, settings, stack};
 
 /// The commands of `coord`.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Start the local stack: a private PostgreSQL and PostgREST
+    Up(up::Args),
+    /// Stop the local stack
+    Down,
+    /// Say whether the local stack runs and answers
+    Status,
+    /// Print the local stack's variables for a shell, as in `eval "$(coord env)"`
+    Env,
+    /// Say what is wrong with the local stack, and what mends it
+    Doctor(doctor::Args),
+    /// Mint, inspect and revoke tokens
+    Token(token::Args),
+    /// Become a server process that ends with its parent
+    #[command(hide = true)]
+    RunChild(run_child::Args),
     /// Print shell completions
     Completions(completions::Args),
 }
@@ -19,9 +41,15 @@ pub enum Command {
 ///
 /// # Errors
 /// What the command could not do; [`Error::exit`] says how to end.
-#[allow(clippy::unused_async)] // removed with the first command that calls
-pub async fn run(command: Command, _global: &Global) -> Result<Exit, Error> {
+pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
     match command {
+        Command::Up(args) => Ok(up::run(&args, global).await?),
+        Command::Down => Ok(down::run(global).await?),
+        Command::Status => Ok(status::run(global).await?),
+        Command::Env => Ok(env::run(global)?),
+        Command::Doctor(args) => Ok(doctor::run(&args, global).await?),
+        Command::Token(args) => Ok(token::run(&args, global).await?),
+        Command::RunChild(args) => Ok(run_child::run(&args)),
         Command::Completions(args) => Ok(completions::run(&args)),
     }
 }
@@ -32,6 +60,9 @@ pub enum Error {
     /// A call failed.
     #[error(transparent)]
     Rpc(#[from] rpc::Error),
+    /// The local stack.
+    #[error(transparent)]
+    Stack(#[from] stack::Error),
     /// Nobody to call.
     #[error(transparent)]
     Settings(#[from] settings::Error),
@@ -46,6 +77,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Rpc(error) => error.exit(),
+            Self::Stack(error) => error.exit(),
             Self::Settings(settings::Error::NoStack(_)) => Exit::Unreachable,
             Self::Settings(_) | Self::Usage(_) => Exit::Usage,
         }
@@ -58,7 +90,8 @@ impl Error {
             return;
         }
         let object = match self {
-            Self::Rpc(rpc::Error::Problem(problem)) => json!({
+            Self::Rpc(rpc::Error::Problem(problem))
+            | Self::Stack(stack::Error::Rpc(rpc::Error::Problem(problem))) => json!({
                 "code": problem.code, "message": problem.message,
                 "details": problem.details, "hint": problem.hint,
             }),
