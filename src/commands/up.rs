@@ -204,9 +204,8 @@ async fn detach(args: &Args, mut home: Home, json: bool) -> Result<Exit, Error> 
             if lock::holder(&home)?.is_some() {
                 return already(&home, json).await;
             }
-            return Err(Error::Server {
-                name: "coord up",
-                what: format!("did not come up ({status})"),
+            return Err(Error::Background {
+                code: status.code(),
                 log,
                 tail: home.log_tail("coord", offset),
             });

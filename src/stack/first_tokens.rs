@@ -4,8 +4,10 @@ use std::fs;
 
 use super::home::{Home, write_private};
 use super::keys::Keys;
+use super::progress::say;
 use super::token::{self, Claims, OPERATOR, Role};
-use super::{Doing, Error};
+use super::{Doing, Error, origin};
+use crate::rpc;
 
 /// The first agent.
 pub const AGENT: &str = "agent-1";
@@ -35,10 +37,25 @@ pub fn forget(home: &Home) -> Result<(), Error> {
 ///
 /// # Errors
 /// The coordinator refuses the agent, or a file cannot be written.
-pub async fn ensure(home: &Home, keys: &Keys, url: &str, repo: &str) -> Result<(), Error> {
+pub async fn ensure(home: &Home, keys: &Keys, url: &str) -> Result<(), Error> {
     if !home.token(AGENT).exists() {
         let client = token::operator(keys, url, None)?;
-        token::register(&client, AGENT, AGENT_TYPE, Role::Agent, &[repo.to_owned()]).await?;
+        let register = async |repo: &str| {
+            let repos = [repo.to_owned()];
+            token::register(&client, AGENT, AGENT_TYPE, Role::Agent, &repos).await
+        };
+        let repo = origin::remote().unwrap_or_else(|| PLAYGROUND.to_owned());
+        match register(&repo).await {
+            Ok(_) => {}
+            // A remote may be anything, a directory for example; that is no reason not to start.
+            Err(Error::Rpc(rpc::Error::Problem(problem))) if repo != PLAYGROUND => {
+                say(&format!(
+                    "the git remote {repo} is no name for a repo ({problem}); {AGENT} works in {PLAYGROUND}"
+                ));
+                register(PLAYGROUND).await?;
+            }
+            Err(error) => return Err(error),
+        }
     }
     renew(home, keys)
 }

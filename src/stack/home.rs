@@ -100,6 +100,15 @@ impl Home {
         base.join(format!("coord-{uid}-{short}"))
     }
 
+    /// Removes the directory of the socket, if it is not in the home and nothing is in it.
+    pub(crate) fn remove_outside(&self) {
+        let dir = self.socket_dir();
+        if !dir.starts_with(&self.path) {
+            // Something in it means that somebody still uses it.
+            let _ = fs::remove_dir(dir);
+        }
+    }
+
     /// Makes the directories and closes them to everybody else.
     ///
     /// # Errors

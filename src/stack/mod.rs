@@ -73,6 +73,16 @@ pub enum Error {
         /// The last lines of it.
         tail: String,
     },
+    /// The `coord up` in the background ended before it was ready.
+    #[error("`coord up` did not come up; {log} says:\n{tail}", log = .log.display())]
+    Background {
+        /// Its exit code.
+        code: Option<i32>,
+        /// Its log.
+        log: PathBuf,
+        /// What it said.
+        tail: String,
+    },
     /// The data directory is not one that this program may use.
     #[error("{0}")]
     Data(String),
@@ -105,13 +115,14 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::AlreadyRunning(..) => Exit::Refused,
-            Self::Token(_) => Exit::Usage,
+            Self::Token(_) | Self::Background { code: Some(2), .. } => Exit::Usage,
             Self::Rpc(error) => error.exit(),
             Self::NoPostgres { .. }
             | Self::NoPostgrest(_)
             | Self::PortTaken(_)
             | Self::Interrupted
-            | Self::NotRunning(_) => Exit::Unreachable,
+            | Self::NotRunning(_)
+            | Self::Background { code: Some(3), .. } => Exit::Unreachable,
             _ => Exit::Server,
         }
     }

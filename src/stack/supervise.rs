@@ -18,7 +18,7 @@ use super::process::Process;
 use super::progress::{Progress, say};
 use super::server_account::ServerAccount;
 use super::state::State;
-use super::{Doing, Error, clock, migrate, origin, postgrest_binary};
+use super::{Doing, Error, clock, migrate, postgrest_binary};
 
 /// Between two rounds of `maintain`: dead sessions are found this late at most.
 const MAINTENANCE: Duration = Duration::from_secs(15);
@@ -243,8 +243,7 @@ impl Stack {
                 Err(error) => return Err(error),
             }
         }
-        let repo = origin::remote().unwrap_or_else(|| first_tokens::PLAYGROUND.to_owned());
-        first_tokens::ensure(&self.home, &keys, &ports.url(), &repo).await?;
+        first_tokens::ensure(&self.home, &keys, &ports.url()).await?;
 
         let state = State {
             url: ports.url(),
@@ -325,6 +324,7 @@ impl Stack {
                 // Not there if it never came up.
                 let _ = std::fs::remove_file(file);
             }
+            self.home.remove_outside();
         }
         self.ready = None;
         self.lock = None;
@@ -421,6 +421,7 @@ pub async fn down(home: &Home, progress: &Progress) -> Result<Stopped, Error> {
                 let api = postgrest::stop_leftover(home, progress).await;
                 let database = postgres::stop_leftover(home, progress).await?;
                 remove_state(home)?;
+                home.remove_outside();
                 return Ok(match (asked, api || database) {
                     (true, _) => Stopped::Running,
                     (false, true) => Stopped::Leftovers,
