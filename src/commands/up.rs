@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::exit::Exit;
 use crate::settings::Global;
 use crate::stack::home::Home;
+use crate::stack::process::Process;
 use crate::stack::progress::{Progress, say};
 use crate::stack::server_account::ServerAccount;
 use crate::stack::state::State;
@@ -153,14 +154,16 @@ async fn sweep() {
 /// Starts this program again in the background and waits until it is ready or has failed.
 async fn detach(args: &Args, mut home: Home, json: bool) -> Result<Exit, Error> {
     home.prepare(&ServerAccount::choose()?)?;
-    if lock::holder(&home)?.is_some() {
+    while lock::holder(&home)?.is_some() {
         if args.reset {
             return Err(Error::Home(format!(
                 "a stack runs in {home}; stop it first: `coord down --home {home}`, then `coord up --reset`",
                 home = home.path().display()
             )));
         }
-        return already(&home, json).await;
+        if already(&home, json).await? {
+            return Ok(Exit::Done);
+        }
     }
     let log = home.log("coord");
     let io = |doing: &str| {
@@ -201,8 +204,8 @@ async fn detach(args: &Args, mut home: Home, json: bool) -> Result<Exit, Error> 
         if let Some(status) = child.try_wait().map_err(io("wait for the background"))? {
             progress.finish();
             // Two at once: the other one won.
-            if lock::holder(&home)?.is_some() {
-                return already(&home, json).await;
+            if already(&home, json).await? {
+                return Ok(Exit::Done);
             }
             return Err(Error::Background {
                 code: status.code(),
@@ -218,24 +221,24 @@ async fn detach(args: &Args, mut home: Home, json: bool) -> Result<Exit, Error> 
     }
 }
 
-/// It runs, or is about to: the same end as having started it.
-async fn already(home: &Home, json: bool) -> Result<Exit, Error> {
+/// Says that it runs, if it does or is about to: the same end as having started it.
+async fn already(home: &Home, json: bool) -> Result<bool, Error> {
     let progress = Progress::new();
     while lock::holder(home)?.is_some() {
-        if let Some(state) = State::read(home) {
+        if let Some(state) = State::read(home).filter(|s| Process::of(s.pid).is_some()) {
             progress.finish();
             if json {
                 println!("{}", summary(&state));
             } else {
                 println!("already running: {}", state.url);
             }
-            return Ok(Exit::Done);
+            return Ok(true);
         }
-        progress.step("waiting for the `coord up` that is starting here");
+        progress.step("waiting for another `coord up` or `coord down` here");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     progress.finish();
-    Err(Error::NotRunning(home.path().to_owned()))
+    Ok(false)
 }
 
 fn summary(state: &State) -> serde_json::Value {

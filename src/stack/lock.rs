@@ -11,7 +11,7 @@ use super::{Doing, Error};
 /// Held for as long as this value lives.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// Who has the home.
@@ -28,6 +28,19 @@ pub enum Taken {
 /// # Errors
 /// The lock file cannot be opened.
 pub fn take(home: &Home) -> Result<Taken, Error> {
+    let taken = attempt(home)?;
+    if let Taken::Ours(Lock { file }) = &taken {
+        let me = Process::current().to_text();
+        let mut file = file;
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(me.as_bytes()))
+            .at("write", &home.lock())?;
+    }
+    Ok(taken)
+}
+
+fn attempt(home: &Home) -> Result<Taken, Error> {
     let path = home.lock();
     let mut file = OpenOptions::new()
         .create(true)
@@ -38,14 +51,7 @@ pub fn take(home: &Home) -> Result<Taken, Error> {
         .open(&path)
         .at("open", &path)?;
     match file.try_lock() {
-        Ok(()) => {
-            let me = Process::current();
-            file.set_len(0)
-                .and_then(|()| file.rewind())
-                .and_then(|()| file.write_all(me.to_text().as_bytes()))
-                .at("write", &path)?;
-            Ok(Taken::Ours(Lock { _file: file }))
-        }
+        Ok(()) => Ok(Taken::Ours(Lock { file })),
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
             file.read_to_string(&mut text).at("read", &path)?;
@@ -55,7 +61,8 @@ pub fn take(home: &Home) -> Result<Taken, Error> {
     }
 }
 
-/// Who runs a stack in this home, if anybody does. Creates nothing.
+/// Who runs a stack in this home, if anybody does. Creates nothing; holds the
+/// lock for an instant, for which [`take`] is to be tried again.
 ///
 /// # Errors
 /// The lock file cannot be opened.
@@ -63,7 +70,7 @@ pub fn holder(home: &Home) -> Result<Option<Option<Process>>, Error> {
     if !home.lock().exists() {
         return Ok(None);
     }
-    match take(home)? {
+    match attempt(home)? {
         Taken::Ours(_) => Ok(None),
         Taken::Theirs(process) => Ok(Some(process)),
     }

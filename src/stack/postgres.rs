@@ -168,6 +168,13 @@ pub fn put_aside(home: &Home) -> Result<Option<PathBuf>, Error> {
     if !dir.exists() {
         return Ok(None);
     }
+    let users = process::working_in(&dir);
+    if !users.is_empty() {
+        return Err(Error::Data(format!(
+            "the processes {users:?} work in {}; end them, then `coord up --reset` again",
+            dir.display()
+        )));
+    }
     let stem = format!("data.old-{}", clock::compact(clock::now()));
     let mut aside = home.path().join(&stem);
     for n in 1..1000 {
@@ -393,11 +400,16 @@ fn pid_in_file(home: &Home) -> Option<i32> {
 /// # Errors
 /// It does not end.
 pub async fn stop_leftover(home: &Home, progress: &Progress) -> Result<bool, Error> {
+    if !home.data().join(MARKER).exists() {
+        return Ok(false);
+    }
     let mut found = false;
     if let Some(postmaster) = postmaster(home) {
         found = true;
         progress.step("stopping the PostgreSQL that an earlier `coord up` left behind");
         postmaster.signal(Signal::SIGINT);
+        // One that was stopped by a signal hears nothing before this.
+        postmaster.signal(Signal::SIGCONT);
         if !postmaster.gone_within(Duration::from_mins(2)).await {
             postmaster.signal(Signal::SIGQUIT);
         }

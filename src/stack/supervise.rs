@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::{Connection, PgConnection};
 use tokio::process::Child;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::first_tokens;
 use super::home::Home;
@@ -186,16 +186,10 @@ impl Stack {
     pub async fn start(&mut self, progress: &Progress) -> Result<State, Error> {
         let account = ServerAccount::choose()?;
         self.home.prepare(&account)?;
-        match lock::take(&self.home)? {
-            Taken::Ours(lock) => self.lock = Some(lock),
-            Taken::Theirs(_) => {
-                let url = State::read(&self.home).map_or_else(|| "starting".to_owned(), |s| s.url);
-                return Err(Error::AlreadyRunning(self.home.path().to_owned(), url));
-            }
-        }
+        self.lock = Some(self.lock_home().await?);
+        remove_state(&self.home)?;
         postgrest::stop_leftover(&self.home, progress).await;
         postgres::stop_leftover(&self.home, progress).await?;
-        remove_state(&self.home)?;
         if self.options.reset
             && let Some(aside) = postgres::put_aside(&self.home)?
         {
@@ -273,6 +267,21 @@ impl Stack {
         Ok(state)
     }
 
+    /// Tries for a moment: `coord status` and its like hold the lock while they look.
+    async fn lock_home(&self) -> Result<Lock, Error> {
+        for _ in 0..20 {
+            if let Taken::Ours(lock) = lock::take(&self.home)? {
+                return Ok(lock);
+            }
+            if State::read(&self.home).is_some_and(|state| Process::of(state.pid).is_some()) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        let url = State::read(&self.home).map_or_else(|| "starting".to_owned(), |s| s.url);
+        Err(Error::AlreadyRunning(self.home.path().to_owned(), url))
+    }
+
     /// Keeps it up, for ever: drop this future to end it, then call [`Stack::stop`].
     pub async fn keep(&mut self) {
         let Some(ready) = &mut self.ready else { return };
@@ -297,10 +306,11 @@ impl Stack {
                         note(&ready.state, home);
                     }
                 }
-                _ = maintenance.tick() => match maintain(home).await {
-                    Ok(()) => silent = true,
+                _ = maintenance.tick() => match timeout(MAINTENANCE, maintain(home)).await {
+                    // What takes longer is tried again, and is no reason to overlook a death.
+                    Ok(Ok(())) | Err(_) => silent = true,
                     // A restart is told of elsewhere; an error that stays is told of once.
-                    Err(error) => if std::mem::take(&mut silent) {
+                    Ok(Err(error)) => if std::mem::take(&mut silent) {
                         say(&format!("housekeeping failed, and is tried again: {error}"));
                     }
                 },
@@ -313,6 +323,10 @@ impl Stack {
 
     /// Stops what runs: PostgREST first, so that no call meets a closing database.
     pub async fn stop(&mut self) {
+        if self.lock.is_some() {
+            // First, so that nobody is sent here any more. Not there if it never came up.
+            let _ = std::fs::remove_file(self.home.state());
+        }
         if let Some(mut child) = self.postgrest.child.take() {
             postgrest::stop(&mut child).await;
         }
@@ -320,10 +334,7 @@ impl Stack {
             postgres::stop(&mut child).await;
         }
         if self.lock.is_some() {
-            for file in [self.home.state(), self.home.postgrest_pid()] {
-                // Not there if it never came up.
-                let _ = std::fs::remove_file(file);
-            }
+            let _ = std::fs::remove_file(self.home.postgrest_pid());
             self.home.remove_outside();
         }
         self.ready = None;
@@ -429,7 +440,7 @@ pub async fn down(home: &Home, progress: &Progress) -> Result<Stopped, Error> {
                 });
             }
             Taken::Theirs(holder) => {
-                if let (Some(holder), false) = (&holder, asked) {
+                if let (Some(holder), false) = (holder.as_ref().filter(|p| p.alive()), asked) {
                     progress.step("stopping");
                     holder.signal(Signal::SIGTERM);
                     asked = true;
