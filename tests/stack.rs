@@ -458,6 +458,20 @@ async fn tokens_are_minted_inspected_and_revoked() {
 }
 
 #[test]
+fn a_proxy_is_not_asked_for_this_machine() {
+    let stack = shared();
+    let output = stack
+        .coord()
+        .args([
+            "token", "mint", "--agent", "p", "--type", "cli", "--repo", "local/p",
+        ])
+        .envs(["HTTP_PROXY", "http_proxy", "ALL_PROXY"].map(|name| (name, "http://127.0.0.1:9")))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+}
+
+#[test]
 fn the_environment_leads_psql_to_the_database() {
     let stack = shared();
     let script = r#"eval "$("$0" env)" && psql -XAtc 'select current_user, current_database()' && psql -XAt "$DATABASE_URL" -c 'select 1'"#;

@@ -74,7 +74,12 @@ impl Client {
         if let Some(session) = &target.session {
             put("x-session-id", session, false)?;
         }
-        let http = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder();
+        if on_this_machine(&target.url) {
+            // A proxy leads elsewhere, and no certificate is ever asked for.
+            builder = builder.no_proxy().tls_certs_only([]);
+        }
+        let http = builder
             .default_headers(headers)
             .user_agent(concat!("coord/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(5))
@@ -152,4 +157,12 @@ impl Client {
             Err(Error::Problem(Box::new(Problem::read(status, &body))))
         }
     }
+}
+
+/// Whether a URL without TLS names this machine itself.
+fn on_this_machine(url: &str) -> bool {
+    reqwest::Url::parse(url).is_ok_and(|url| {
+        url.scheme() == "http"
+            && matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"))
+    })
 }

@@ -118,6 +118,14 @@ impl Home {
         if new && let Some(parent) = self.path.parent() {
             fs::create_dir_all(parent).at("create", parent)?;
         }
+        if let Some(dir) = account.barred(&self.path) {
+            return Err(Error::Home(format!(
+                "the servers run as {} and may not pass through {}; name another home with --home, or `chmod o+x {}`",
+                account.name,
+                dir.display(),
+                dir.display()
+            )));
+        }
         private_dir(&self.path)?;
         self.path = fs::canonicalize(&self.path).at("find", &self.path)?;
         let meta = fs::metadata(&self.path).at("read", &self.path)?;
@@ -132,14 +140,6 @@ impl Home {
             return Err(Error::Home(format!(
                 "{} exists and is no home of coord: it holds other files; name an empty or a new directory with --home",
                 self.path.display()
-            )));
-        }
-        if let Some(dir) = account.barred(&self.path) {
-            return Err(Error::Home(format!(
-                "the servers run as {} and may not pass through {}; name another home with --home, or `chmod o+x {}`",
-                account.name,
-                dir.display(),
-                dir.display()
             )));
         }
         self.secure(account)?;

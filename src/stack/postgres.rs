@@ -63,6 +63,9 @@ pub fn find(major: Option<u32>) -> Result<Programs, Error> {
                 .iter()
                 .max_by_key(|p| p.major)
                 .map(|p| format!(" (only {} in {})", p.version, p.dir.display()))
+                .or_else(|| {
+                    settings::env("COORD_PG_BIN").map(|dir| format!(" in COORD_PG_BIN ({dir})"))
+                })
                 .unwrap_or_default(),
         }),
     }
