@@ -8,5 +8,6 @@
 pub mod cli;
 pub mod commands;
 pub mod exit;
+pub mod mcp;
 pub mod rpc;
 pub mod settings;

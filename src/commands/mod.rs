@@ -1,6 +1,7 @@
 //! One file per command; each has its arguments and a `run`.
 
 mod completions;
+mod mcp;
 
 use serde_json::json;
 
@@ -13,16 +14,18 @@ use crate::{rpc, settings};
 pub enum Command {
     /// Print shell completions
     Completions(completions::Args),
+    /// Serve the coordinator's tools to an MCP client
+    Mcp(mcp::Args),
 }
 
 /// Runs one command.
 ///
 /// # Errors
 /// What the command could not do; [`Error::exit`] says how to end.
-#[allow(clippy::unused_async)] // removed with the first command that calls
-pub async fn run(command: Command, _global: &Global) -> Result<Exit, Error> {
+pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
     match command {
         Command::Completions(args) => Ok(completions::run(&args)),
+        Command::Mcp(args) => mcp::run(args, global).await,
     }
 }
 
@@ -35,6 +38,9 @@ pub enum Error {
     /// Nobody to call.
     #[error(transparent)]
     Settings(#[from] settings::Error),
+    /// The MCP bridge could not serve.
+    #[error(transparent)]
+    Mcp(#[from] crate::mcp::Error),
     /// Arguments that clap cannot judge.
     #[error("{0}")]
     Usage(String),
@@ -46,6 +52,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Rpc(error) => error.exit(),
+            Self::Mcp(error) => error.exit(),
             Self::Settings(settings::Error::NoStack(_)) => Exit::Unreachable,
             Self::Settings(_) | Self::Usage(_) => Exit::Usage,
         }
