@@ -156,7 +156,7 @@ async fn answer(request: Request<Incoming>, service: Service, bridge: &Bridge) -
     let ends = (request.method() == Method::DELETE && !headers.contains_key("x-session-id"))
         .then(|| header(headers, "mcp-session-id"))
         .flatten();
-    let reply = service.handle(request).await;
+    let mut reply = service.handle(request).await;
     if let (Some(session), true) = (ends, reply.status().is_success()) {
         let caller = Caller {
             authorization: Some(authorization),
@@ -169,6 +169,8 @@ async fn answer(request: Request<Incoming>, service: Service, bridge: &Bridge) -
         if let Err(error) = ended {
             log(format_args!("could not end a session: {error}"));
         }
+        // Some clients take "accepted" for a failure to end it.
+        *reply.status_mut() = StatusCode::NO_CONTENT;
     }
     reply
 }

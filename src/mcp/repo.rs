@@ -50,7 +50,17 @@ async fn origin() -> Option<String> {
     let output = tokio::time::timeout(LIMIT, git).await.ok()?.ok()?;
     let url = String::from_utf8(output.stdout).ok()?;
     let url = url.trim();
-    (output.status.success() && !url.is_empty()).then(|| without_secret(url))
+    (output.status.success() && names_a_host(url)).then(|| without_secret(url))
+}
+
+/// A remote may be a directory of this machine, which names no repository to others.
+fn names_a_host(url: &str) -> bool {
+    match url.split_once("://") {
+        Some((scheme, _)) => scheme != "file",
+        None => url
+            .find(':')
+            .is_some_and(|colon| !url[..colon].contains('/')),
+    }
 }
 
 /// Some people keep a token in the address of their remote: it goes nowhere.
@@ -67,7 +77,15 @@ fn without_secret(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::without_secret;
+    use super::{names_a_host, without_secret};
+
+    #[test]
+    fn a_directory_names_no_repository() {
+        assert!(names_a_host("https://example.com/o/r") && names_a_host("git@example.com:o/r"));
+        assert!(
+            !names_a_host("/srv/git/r") && !names_a_host("../r:x") && !names_a_host("file:///r")
+        );
+    }
 
     #[test]
     fn a_token_in_the_remote_is_dropped() {
