@@ -99,14 +99,18 @@ impl Menu {
         ))
     }
 
-    /// Waits for the first look to end, a moment only: a client that starts
-    /// must not wait for a coordinator that is down.
+    /// How long a client may be kept waiting for a look to end: a moment only,
+    /// as the coordinator may be down. Less where there is something to show.
+    pub fn patience(&self) -> Duration {
+        Duration::from_millis(if self.is_known() { 250 } else { 1500 })
+    }
+
+    /// Waits for the first look to end.
     pub async fn settled(&self) {
-        let limit = Duration::from_millis(if self.is_known() { 250 } else { 1500 });
         let mut last = self.last.subscribe();
         let first = last.wait_for(|look| !matches!(look, Look::Never));
-        // Too late is as good as ended: there is something to show.
-        let _ = tokio::time::timeout(limit, first).await;
+        // Too late is as good as ended.
+        let _ = tokio::time::timeout(self.patience(), first).await;
     }
 
     /// Looks at the coordinator unless that was done within `age`.

@@ -124,13 +124,25 @@ impl Connection {
     /// What is offered to this caller, read from the coordinator if that can be had soon.
     async fn menu(&self, caller: &Caller) -> Arc<Menu> {
         let menu = (self.bridge.menus)(caller);
-        if matches!(self.bridge.identity, Identity::Forwarded) {
+        match self.bridge.identity {
+            Identity::Single { .. } => menu.settled().await,
             // No loop keeps it fresh: only callers have tokens. The menu keeps the failure.
-            let age = self.bridge.refresh;
-            let _ = menu.refresh(&self.bridge.upstream, caller, age).await;
+            Identity::Forwarded => {
+                let age = self.bridge.refresh;
+                let refresh = menu.refresh(&self.bridge.upstream, caller, age);
+                let _ = tokio::time::timeout(menu.patience(), refresh).await;
+            }
         }
-        menu.settled().await;
         menu
+    }
+
+    /// The same for a handshake, which needs no more than the instructions of last time.
+    async fn instructions(&self, caller: &Caller) -> Option<String> {
+        let menu = (self.bridge.menus)(caller);
+        if menu.is_known() {
+            return menu.instructions();
+        }
+        self.menu(caller).await.instructions()
     }
 
     fn watch(&self, menu: Arc<Menu>, caller: Caller, wanted: Arc<Wanted>, to: Listener) -> Watch {
@@ -174,10 +186,10 @@ impl ServerHandler for Connection {
         request: InitializeRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<InitializeResult, ErrorData> {
-        let menu = self.menu(&self.caller(&context)).await;
+        let caller = self.caller(&context);
         context.peer.set_peer_info(request.clone());
         let mut info = self.negotiate_initialize(&request)?;
-        info.instructions = menu.instructions();
+        info.instructions = self.instructions(&caller).await;
         Ok(info)
     }
 
@@ -185,9 +197,8 @@ impl ServerHandler for Connection {
         &self,
         context: RequestContext<RoleServer>,
     ) -> Result<DiscoverResult, ErrorData> {
-        let menu = self.menu(&self.caller(&context)).await;
         let mut info = self.get_info();
-        info.instructions = menu.instructions();
+        info.instructions = self.instructions(&self.caller(&context)).await;
         let versions = self.supported_protocol_versions().into_owned();
         Ok(DiscoverResult::from_server_info(versions, info))
     }
