@@ -76,12 +76,7 @@ impl Client {
         if let Some(session) = &target.session {
             put("x-session-id", session, false)?;
         }
-        let mut http = reqwest::Client::builder();
-        if is_loopback(&target.url) {
-            // A proxy that the environment names for the world outside gets no tokens of this machine.
-            http = http.no_proxy();
-        }
-        let http = http
+        let http = reqwest::Client::builder()
             .default_headers(headers)
             .user_agent(concat!("coord/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(5))
@@ -214,14 +209,4 @@ impl Client {
             Err(Error::Problem(Box::new(Problem::read(status, &body))))
         }
     }
-}
-
-fn is_loopback(url: &str) -> bool {
-    let host = reqwest::Url::parse(url)
-        .ok()
-        .and_then(|url| url.host_str().map(str::to_owned));
-    host.is_some_and(|host| {
-        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-    })
 }
