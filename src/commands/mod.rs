@@ -4,6 +4,7 @@ mod completions;
 mod doctor;
 mod down;
 mod env;
+mod mcp;
 mod run_child;
 mod status;
 mod token;
@@ -35,6 +36,8 @@ pub enum Command {
     RunChild(run_child::Args),
     /// Print shell completions
     Completions(completions::Args),
+    /// Serve the coordinator's tools to an MCP client
+    Mcp(mcp::Args),
 }
 
 /// Runs one command.
@@ -51,6 +54,7 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Token(args) => Ok(token::run(&args, global).await?),
         Command::RunChild(args) => Ok(run_child::run(&args)),
         Command::Completions(args) => Ok(completions::run(&args)),
+        Command::Mcp(args) => mcp::run(args, global).await,
     }
 }
 
@@ -66,6 +70,9 @@ pub enum Error {
     /// Nobody to call.
     #[error(transparent)]
     Settings(#[from] settings::Error),
+    /// The MCP bridge could not serve.
+    #[error(transparent)]
+    Mcp(#[from] crate::mcp::Error),
     /// Arguments that clap cannot judge.
     #[error("{0}")]
     Usage(String),
@@ -78,6 +85,7 @@ impl Error {
         match self {
             Self::Rpc(error) => error.exit(),
             Self::Stack(error) => error.exit(),
+            Self::Mcp(error) => error.exit(),
             Self::Settings(settings::Error::NoStack(_)) => Exit::Unreachable,
             Self::Settings(_) | Self::Usage(_) => Exit::Usage,
         }
