@@ -7,7 +7,7 @@ CARGO ?= cargo
 coord = $(CARGO) run --quiet --profile $(PROFILE) --
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo test test-sql lint migrate migrate-info bench clean
+.PHONY: help up down status demo test test-sql lint migrate migrate-info same-schema bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; \
@@ -46,6 +46,10 @@ migrate: ## apply the migrations to the running stack with sqlx-cli (built on fi
 
 migrate-info: ## what sqlx-cli thinks of the running stack's migrations
 	@.ci/sqlx migrate info
+
+same-schema: ## compare what psql, sqlx-cli and the Supabase CLI make of the migrations
+	@.ci/setup test
+	@sql-tests/same-schema
 
 bench: ## the lock path, side by side: bare SQL, functions, PostgREST, MCP
 	@.ci/setup bench
