@@ -165,6 +165,11 @@ def bridge():
     return statistics.median(times[rest]), statistics.median(times[mcp])
 
 
+def progress(line):
+    if sys.stderr.isatty():
+        print(f"{line}\033[K", end="\r", file=sys.stderr, flush=True)
+
+
 def main():
     subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", HERE / "prepare.sql"], check=True)
     version = subprocess.run(
@@ -184,9 +189,9 @@ def main():
     for turn in range(ROUNDS):
         for clients in CLIENTS:
             for v, (name, run, _) in enumerate(VARIANTS):
-                print(f"  round {turn + 1}: {clients} clients, {name}\033[K", end="\r", file=sys.stderr, flush=True)
+                progress(f"  round {turn + 1} of {ROUNDS}: {clients} clients, {name}")
                 results[v, clients].append(run(clients))
-    print("\033[K", end="", file=sys.stderr)
+    progress("")
 
     print(" " * 52 + "".join(f"{f'{c} client' + 's' * (c > 1):>12}{'ratio':>8}" for c in CLIENTS))
     for v, (name, _, base) in enumerate(VARIANTS):
