@@ -83,6 +83,26 @@ VARIANTS = [
 ]
 
 
+def database_cpu():
+    """Seconds of CPU that PostgreSQL has used so far, processes that ended included."""
+    def fields(pid):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    total = sum(int(n) for n in fields(POSTMASTER)[11:15])
+    for child in Path(f"/proc/{POSTMASTER}/task/{POSTMASTER}/children").read_text().split():
+        try:
+            total += sum(int(n) for n in fields(child)[11:13])
+        except OSError:
+            pass  # ended meanwhile; the postmaster has its time
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def psql(query):
+    return subprocess.run(["psql", "-XAtc", query], check=True, capture_output=True, text=True).stdout.strip()
+
+
+POSTMASTER = int((Path(psql("show data_directory")) / "postmaster.pid").read_text().split()[0])
+
+
 class Rest:
     """One kept connection, no client library: its cost would be counted as PostgREST's."""
 
@@ -172,10 +192,7 @@ def progress(line):
 
 def main():
     subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", HERE / "prepare.sql"], check=True)
-    version = subprocess.run(
-        ["psql", "-XAtc", "select 'PostgreSQL ' || current_setting('server_version') || ', fsync ' || current_setting('fsync') || ', synchronous_commit ' || current_setting('synchronous_commit')"],
-        check=True, capture_output=True, text=True,
-    ).stdout.strip()
+    version = psql("select format('PostgreSQL %s, fsync %s, synchronous_commit %s', current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit'))")
     rest = Rest()
     for _ in range(100):  # until PostgREST has read its schema again
         try:
@@ -185,23 +202,28 @@ def main():
             time.sleep(0.1)
     print(f"{version}; {os.cpu_count()} cores; median of {ROUNDS} rounds of {SECONDS} s, pairs of calls a second\n", flush=True)
 
-    results = {(v, c): [] for v in range(len(VARIANTS)) for c in CLIENTS}
+    rates = {(v, c): [] for v in range(len(VARIANTS)) for c in CLIENTS}
+    costs = {key: [] for key in rates}
     for turn in range(ROUNDS):
         for clients in CLIENTS:
             for v, (name, run, _) in enumerate(VARIANTS):
                 progress(f"  round {turn + 1} of {ROUNDS}: {clients} clients, {name}")
-                results[v, clients].append(run(clients))
+                before = database_cpu()
+                rate = run(clients)
+                rates[v, clients].append(rate)
+                costs[v, clients].append((database_cpu() - before) * 1000 / (rate * SECONDS))
     progress("")
 
-    print(" " * 52 + "".join(f"{f'{c} client' + 's' * (c > 1):>12}{'ratio':>8}" for c in CLIENTS))
+    print(" " * 48 + "".join(f"{f'{c} client' + 's' * (c > 1):>12}{'ratio':>7}{'cpu ms':>8}" for c in CLIENTS))
     for v, (name, _, base) in enumerate(VARIANTS):
-        row = f"{name:<52}"
+        row = f"{name:<48}"
         for clients in CLIENTS:
-            rate = statistics.median(results[v, clients])
-            ratio = "" if base is None else f"{rate / statistics.median(results[base, clients]):.2f}"
-            row += f"{rate:>12.0f}{ratio:>8}"
+            rate = statistics.median(rates[v, clients])
+            ratio = "" if base is None else f"{rate / statistics.median(rates[base, clients]):.2f}"
+            row += f"{rate:>12.0f}{ratio:>7}{statistics.median(costs[v, clients]):>8.2f}"
         print(row)
-    print("\nRatios: SQL to the floor, calls through PostgREST to the two no-op calls.\n")
+    print("\nRatios: SQL to the floor, calls through PostgREST to the two no-op calls.")
+    print("cpu ms: what PostgreSQL's processes used for a pair; it tells more than a rate on a busy machine.\n")
 
     direct, bridged = bridge()
     print(f"check_locks, p50 of {CALLS} calls, 1 client: PostgREST {direct:.2f} ms, MCP bridge over stdio {bridged:.2f} ms: it adds {bridged - direct:.2f} ms")
