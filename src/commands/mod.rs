@@ -1,6 +1,12 @@
 //! One file per command; each has its arguments and a `run`.
 
+pub mod call;
 mod completions;
+mod lock;
+mod man;
+pub mod show;
+
+use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -11,17 +17,25 @@ use crate::{rpc, settings};
 /// The commands of `coord`.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Call any function of the coordinator
+    Call(call::Args),
+    /// Take, release and show locks
+    Lock(lock::Args),
     /// Print shell completions
     Completions(completions::Args),
+    /// Write manual pages
+    Man(man::Args),
 }
 
 /// Runs one command.
 ///
 /// # Errors
 /// What the command could not do; [`Error::exit`] says how to end.
-#[allow(clippy::unused_async)] // removed with the first command that calls
-pub async fn run(command: Command, _global: &Global) -> Result<Exit, Error> {
+pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
     match command {
+        Command::Call(args) => call::run(args, global).await,
+        Command::Lock(args) => lock::run(args, global).await,
+        Command::Man(args) => man::run(&args),
         Command::Completions(args) => Ok(completions::run(&args)),
     }
 }
@@ -35,6 +49,9 @@ pub enum Error {
     /// Nobody to call.
     #[error(transparent)]
     Settings(#[from] settings::Error),
+    /// A file or directory that cannot be written.
+    #[error("cannot write {path}: {1}", path = .0.display())]
+    Write(PathBuf, #[source] std::io::Error),
     /// Arguments that clap cannot judge.
     #[error("{0}")]
     Usage(String),
@@ -47,7 +64,7 @@ impl Error {
         match self {
             Self::Rpc(error) => error.exit(),
             Self::Settings(settings::Error::NoStack(_)) => Exit::Unreachable,
-            Self::Settings(_) | Self::Usage(_) => Exit::Usage,
+            Self::Settings(_) | Self::Usage(_) | Self::Write(..) => Exit::Usage,
         }
     }
 
