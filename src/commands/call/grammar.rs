@@ -164,7 +164,7 @@ impl Function {
             Some("array") => {
                 let each = schema.items();
                 arg.action(ArgAction::Append)
-                    .num_args(0..)
+                    .num_args(usize::from(schema.refuses_none())..)
                     .value_name(each.placeholder())
                     .value_parser(each.parser())
             }
@@ -182,8 +182,7 @@ impl Function {
         } else {
             "Arguments"
         };
-        arg.aliases(long.contains('-').then(|| long.replace('-', "_")))
-            .long(long)
+        arg.long(long)
             .allow_negative_numbers(true)
             .help(format!("{}{}", schema.description(), schema.limits()))
             .help_heading(heading)
@@ -200,17 +199,24 @@ impl Function {
         let required = self.input.required.iter().filter_map(|name| {
             let schema = Schema(self.input.properties.get(name)?.clone());
             let flag = self.flag(name, &schema, &taken);
-            Some(format!("{flag} "))
+            let many = schema.kind() == Some("array");
+            let (what, more) = if many {
+                (schema.items().placeholder(), "...")
+            } else {
+                (schema.placeholder(), "")
+            };
+            Some(format!("--{} <{what}>{more} ", flag.get_long()?))
         });
         let usage: String = required.collect();
         let long = [self.description.as_str(), &self.help].join("\n\n");
         Command::new(self.name.clone())
-            .aliases(self.name.contains('_').then(|| self.name.replace('_', "-")))
             .bin_name(format!("coord call {}", self.name))
             .about(self.description.clone())
             .long_about(long.trim().to_owned())
             .override_usage(format!("coord call {} {usage}[OPTIONS]", self.name))
             .args(self.arguments().map(|(name, schema)| self.flag(name, &schema, &taken)))
+            .disable_help_flag(true)
+            .next_help_heading("Options of every call")
             .arg(
                 Arg::new("args-json")
                     .long("args-json")
@@ -229,6 +235,13 @@ impl Function {
                     .long("idempotency-key")
                     .value_name("KEY")
                     .help("Repeat a call under its key to get its first answer again [default: a fresh one]"),
+            )
+            .arg(
+                Arg::new("help")
+                    .long("help")
+                    .short('h')
+                    .action(ArgAction::Help)
+                    .help("Print help"),
             )
             .args(global.iter().cloned())
     }
@@ -294,6 +307,7 @@ pub fn grammar(functions: &[Function], global: &[Arg]) -> Command {
         .no_binary_name(true)
         .bin_name("coord call")
         .about("Call any function of the coordinator; `coord call FUNCTION --help` shows its arguments")
+        .override_usage("coord call FUNCTION [ARGUMENTS]")
         .max_term_width(100)
         .subcommand_required(true)
         .disable_help_subcommand(true)
@@ -353,11 +367,11 @@ mod tests {
     #[test]
     fn flags_become_arguments_of_their_types() {
         let args = parse(&[
-            "take-it",
+            "take_it",
             "--paths",
             "a",
             "b",
-            "--ttl_seconds",
+            "--ttl-seconds",
             "45",
             "--paths=-c",
             "--dry-run",
@@ -408,7 +422,7 @@ mod tests {
             assert!(refusal.contains(text), "{refusal}");
         };
         says(&["take_it"], "take_it needs paths");
-        says(&["take_it", "--paths"], "`paths` must be at least 1 values");
+        says(&["take_it", "--paths"], "a value is required");
         says(
             &["take_it", "--paths", "a", "--ttl-seconds", "29"],
             "must be 30 to 60",

@@ -118,22 +118,32 @@ async fn catalogue(client: &Client) -> Result<Vec<Function>, rpc::Error> {
     Ok(catalogue.functions())
 }
 
-/// The words as clap shall read them: `--arg a=b` is `--a=b`, and nothing at all is a call for help.
+/// The words as clap shall read them: `--arg a=b` is `--a=b`, a flag has dashes
+/// and a function underscores, and nothing at all is a call for help.
 fn spelled_out(words: Vec<String>) -> Vec<String> {
-    if words.is_empty() || words == ["help"] {
-        return vec!["--help".to_owned()];
-    }
-    let mut out = Vec::with_capacity(words.len());
     let mut words = words.into_iter();
+    let Some(function) = words.next().filter(|word| word != "help") else {
+        return vec!["--help".to_owned()];
+    };
+    let mut out = vec![if function.starts_with('-') {
+        function
+    } else {
+        function.replace('-', "_")
+    }];
     while let Some(word) = words.next() {
-        let pair = match word.strip_prefix("--arg=") {
-            Some(pair) => Some(pair.to_owned()),
-            None if word == "--arg" => words.next(),
-            None => None,
-        };
-        out.push(match pair {
+        let word = match word.strip_prefix("--arg=") {
             Some(pair) => format!("--{pair}"),
+            None if word == "--arg" => words.next().map_or(word, |pair| format!("--{pair}")),
             None => word,
+        };
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (word.as_str(), None),
+        };
+        out.push(match value {
+            _ if !word.starts_with("--") => word,
+            Some(value) => format!("{}={value}", name.replace('_', "-")),
+            None => name.replace('_', "-"),
         });
     }
     out
@@ -148,6 +158,7 @@ fn global_flags() -> Vec<Arg> {
         .map(|arg| {
             arg.clone()
                 .global(false)
+                .hide_env(true)
                 .help_heading("Options of every command")
         })
         .collect()
@@ -235,6 +246,10 @@ mod tests {
         assert_eq!(
             spelled(&["f", "--arg", "a=b", "--arg=c=d=e"]),
             ["f", "--a=b", "--c=d=e"]
+        );
+        assert_eq!(
+            spelled(&["a-b_c", "--x_y", "p_q", "--x_y=p_q"]),
+            ["a_b_c", "--x-y", "p_q", "--x-y=p_q"]
         );
         assert_eq!(spelled(&[]), ["--help"]);
     }

@@ -30,6 +30,12 @@ impl Schema {
         self.0.get(name).filter(|limit| limit.is_number())
     }
 
+    /// Whether an empty list is too short.
+    pub fn refuses_none(&self) -> bool {
+        let least = self.limit("minItems").and_then(Value::as_u64);
+        least.is_some_and(|least| least > 0)
+    }
+
     fn choices(&self) -> Option<&Vec<Value>> {
         self.0.get("enum")?.as_array()
     }
