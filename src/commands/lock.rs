@@ -228,19 +228,14 @@ fn acquired(body: &Value) -> String {
         styled(BAD, text(body, "outcome"))
     )];
     for blocker in list(body, "blockers") {
-        let (path, held) = (text(blocker, "path"), text(blocker, "held_path"));
-        let under = if path == held {
-            String::new()
-        } else {
-            format!(" (as {held})")
-        };
         out.push(format!(
-            "  {}{under} is held by {} ({}, session {}) for up to {}{}\n",
-            styled(NAME, path),
+            "  {}: {} holds {} for up to {} more ({}, session {}){}\n",
+            styled(NAME, text(blocker, "path")),
             styled(NAME, text(blocker, "holder")),
+            text(blocker, "held_path"),
+            left(blocker),
             text(blocker, "agent_type"),
             text(blocker, "session_id"),
-            left(blocker),
             because(blocker),
         ));
     }
@@ -265,16 +260,16 @@ fn released(body: &Value) -> String {
     for path in list(body, "not_held") {
         let holder = match path.get("holder") {
             Some(_) => format!(
-                ": {} does (session {})",
+                "; {} holds it (session {})",
                 styled(NAME, text(path, "holder")),
                 text(path, "session_id")
             ),
             None => String::new(),
         };
         out.push(format!(
-            "{} {} is not held by this session{holder}\n",
-            styled(BAD, "not held"),
-            styled(NAME, text(path, "path"))
+            "{} {} by this session{holder}\n",
+            styled(NAME, text(path, "path")),
+            styled(BAD, "is not held"),
         ));
     }
     out.push(next(body));
@@ -424,8 +419,8 @@ mod tests {
         let told = acquired(&body);
         assert_eq!(
             anstream::adapter::strip_str(&told).to_string(),
-            "held, so nothing was locked\n  src/a.rs (as src/) is held by agent-a (cli, session s1) \
-             for up to 29m 59s: big move\nnext: Ask again.\n"
+            "held, so nothing was locked\n  src/a.rs: agent-a holds src/ for up to 29m 59s more \
+             (cli, session s1): big move\nnext: Ask again.\n"
         );
     }
 }

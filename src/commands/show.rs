@@ -84,9 +84,17 @@ fn field(out: &mut String, name: &str, value: &Value, depth: usize) {
             list(out, items, depth + 1);
         }
         value => {
+            let text = scalar(value);
+            let mut lines = text.lines();
+            let _ = writeln!(out, "{pad}{name} {}", lines.next().unwrap_or_default());
             // Texts of several lines stay under their name.
-            let text = scalar(value).replace('\n', &format!("\n{pad}  "));
-            let _ = writeln!(out, "{pad}{name} {text}");
+            for line in lines {
+                let _ = writeln!(
+                    out,
+                    "{}",
+                    format_args!("{pad}  {line}").to_string().trim_end()
+                );
+            }
         }
     }
 }
@@ -150,7 +158,12 @@ fn scalar(value: &Value) -> String {
 /// Text of others, without what would steer the terminal.
 #[must_use]
 pub fn harmless(text: &str) -> String {
-    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    let steers = |c: char| match c {
+        '\n' | '\t' => false,
+        // What turns the direction of the text around it.
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        c => c.is_control(),
+    };
     text.replace(steers, "\u{fffd}")
 }
 
