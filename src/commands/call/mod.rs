@@ -5,7 +5,7 @@ mod schema;
 
 use std::ffi::{OsStr, OsString};
 
-use clap::Arg;
+use clap::{Arg, Command};
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -41,18 +41,29 @@ pub struct Args {
 /// The coordinator cannot be reached, or does not answer the call.
 pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
     let words = spelled_out(args.words);
+    let called = call(&words, global).await;
+    if called.is_err() && matches!(words[0].as_str(), "--help" | "-h") {
+        // Then at least what is known without the coordinator; the error follows.
+        let known = cli::grammar()
+            .find_subcommand_mut("call")
+            .map(Command::render_help);
+        show::print(&known.unwrap_or_default().ansi().to_string());
+    }
+    called
+}
+
+async fn call(words: &[String], global: &Global) -> Result<Exit, Error> {
     let client = Client::new(global.target()?)?;
-    let functions = match catalogue(&client).await {
-        Ok(functions) => functions,
-        Err(error) => return without_catalogue(&client, &words, global, error).await,
-    };
-    run_known(&client, &functions, words, global).await
+    match catalogue(&client).await {
+        Ok(functions) => run_known(&client, &functions, words, global).await,
+        Err(error) => without_catalogue(&client, words, global, error).await,
+    }
 }
 
 async fn run_known(
     client: &Client,
     functions: &[Function],
-    words: Vec<String>,
+    words: &[String],
     global: &Global,
 ) -> Result<Exit, Error> {
     let matches = match grammar::grammar(functions, &global_flags()).try_get_matches_from(words) {
@@ -105,7 +116,7 @@ async fn without_catalogue(
         let function = Function::unknown(name);
         let bare = grammar::grammar(std::slice::from_ref(&function), &[]);
         if bare.try_get_matches_from(words).is_ok() {
-            return run_known(client, &[function], words.to_vec(), global).await;
+            return run_known(client, &[function], words, global).await;
         }
     }
     Err(error.into())
