@@ -35,14 +35,10 @@ pub fn grammar() -> clap::Command {
 /// Parses the process's arguments, runs the command and says what went wrong.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let argv = commands::call::gathered(std::env::args_os().collect());
+    let cli = match Cli::try_parse_from(argv) {
         Ok(cli) => cli,
-        Err(error) => {
-            let help = !error.use_stderr();
-            // A closed pipe while printing help is no failure.
-            let _ = error.print();
-            return if help { Exit::Done } else { Exit::Usage }.into();
-        }
+        Err(error) => return tell(&error).into(),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -65,4 +61,16 @@ pub fn main() -> ExitCode {
     // Standard input may still block a reader thread; the process is done all the same.
     runtime.shutdown_background();
     exit.into()
+}
+
+/// Prints what clap has to say: help, or what is wrong with the arguments.
+#[must_use]
+pub fn tell(error: &clap::Error) -> Exit {
+    // A closed pipe while printing help is no failure.
+    let _ = error.print();
+    if error.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Done
+    }
 }

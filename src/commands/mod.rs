@@ -1,14 +1,20 @@
 //! One file per command; each has its arguments and a `run`.
 
+pub mod call;
 mod completions;
 mod doctor;
 mod down;
 mod env;
+mod lock;
+mod man;
 mod mcp;
 mod run_child;
+pub mod show;
 mod status;
 mod token;
 mod up;
+
+use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -25,19 +31,25 @@ pub enum Command {
     Down,
     /// Say whether the local stack runs and answers
     Status,
-    /// Print the local stack's variables for a shell, as in `eval "$(coord env)"`
-    Env,
     /// Say what is wrong with the local stack, and what mends it
     Doctor(doctor::Args),
+    /// Print the local stack's variables for a shell, as in `eval "$(coord env)"`
+    Env,
     /// Mint, inspect and revoke tokens
     Token(token::Args),
+    /// Take, release and show locks
+    Lock(lock::Args),
+    /// Call any function of the coordinator
+    Call(call::Args),
+    /// Serve the coordinator's tools to an MCP client
+    Mcp(mcp::Args),
+    /// Print shell completions
+    Completions(completions::Args),
+    /// Write manual pages
+    Man(man::Args),
     /// Become a server process that ends with its parent
     #[command(hide = true)]
     RunChild(run_child::Args),
-    /// Print shell completions
-    Completions(completions::Args),
-    /// Serve the coordinator's tools to an MCP client
-    Mcp(mcp::Args),
 }
 
 /// Runs one command.
@@ -49,12 +61,15 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Up(args) => Ok(up::run(&args, global).await?),
         Command::Down => Ok(down::run(global).await?),
         Command::Status => Ok(status::run(global).await?),
-        Command::Env => Ok(env::run(global)?),
         Command::Doctor(args) => Ok(doctor::run(&args, global).await?),
+        Command::Env => Ok(env::run(global)?),
         Command::Token(args) => Ok(token::run(&args, global).await?),
-        Command::RunChild(args) => Ok(run_child::run(&args)),
-        Command::Completions(args) => Ok(completions::run(&args)),
+        Command::Lock(args) => lock::run(args, global).await,
+        Command::Call(args) => call::run(args, global).await,
         Command::Mcp(args) => mcp::run(args, global).await,
+        Command::Completions(args) => Ok(completions::run(&args)),
+        Command::Man(args) => man::run(&args),
+        Command::RunChild(args) => Ok(run_child::run(&args)),
     }
 }
 
@@ -73,6 +88,9 @@ pub enum Error {
     /// The MCP bridge could not serve.
     #[error(transparent)]
     Mcp(#[from] crate::mcp::Error),
+    /// A file or directory that cannot be written.
+    #[error("cannot write {path}: {1}", path = .0.display())]
+    Write(PathBuf, #[source] std::io::Error),
     /// Arguments that clap cannot judge.
     #[error("{0}")]
     Usage(String),
@@ -87,7 +105,7 @@ impl Error {
             Self::Stack(error) => error.exit(),
             Self::Mcp(error) => error.exit(),
             Self::Settings(settings::Error::NoStack(_)) => Exit::Unreachable,
-            Self::Settings(_) | Self::Usage(_) => Exit::Usage,
+            Self::Settings(_) | Self::Usage(_) | Self::Write(..) => Exit::Usage,
         }
     }
 

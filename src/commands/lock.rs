@@ -1,0 +1,426 @@
+//! `coord lock`: the lock functions with a terminal face.
+
+use serde_json::{Map, Value, json};
+
+use crate::checkout::{self, Checkout};
+use crate::commands::Error;
+use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, span, styled};
+use crate::exit::Exit;
+use crate::rpc::{Answer, Client};
+use crate::settings::Global;
+
+/// Arguments of `coord lock`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Paths are those of files as you would type them here, or names like db:migrations. \
+                  A directory stands for everything in it."
+)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Lock files or directories, all or nothing; again to extend
+    Acquire(Acquire),
+    /// Release your locks; without paths, all that this session holds here
+    Release(Paths),
+    /// Show who holds what
+    List(Paths),
+    /// Check that you hold what you are about to commit
+    Verify(Verify),
+    /// Break locks of others; for operators
+    Break(Break),
+}
+
+#[derive(Debug, clap::Args)]
+struct Acquire {
+    /// What to lock: src/a.rs is a file, src/ a directory with all below it
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<String>,
+    /// exclusive, or shared: many may hold it, none exclusively [default: exclusive]
+    #[arg(long)]
+    mode: Option<String>,
+    /// How long, in seconds or as 30m or 2h [default: 30m]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    ttl: Option<i64>,
+    /// Why, in a few words; others see it
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    repo: Repo,
+}
+
+#[derive(Debug, clap::Args)]
+struct Paths {
+    /// Which paths; all of them if none is named
+    #[arg(value_name = "PATH")]
+    paths: Vec<String>,
+    #[command(flatten)]
+    repo: Repo,
+}
+
+#[derive(Debug, clap::Args)]
+struct Verify {
+    /// What must be held
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<String>,
+    /// The fences that acquire gave, one for each path, in their order
+    #[arg(long = "fence", value_name = "N", num_args = 1..)]
+    fences: Vec<i64>,
+    #[command(flatten)]
+    repo: Repo,
+}
+
+#[derive(Debug, clap::Args)]
+struct Break {
+    /// Whose locks to break
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<String>,
+    /// Why: the holder and the audit will show it
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    repo: Repo,
+}
+
+#[derive(Debug, clap::Args)]
+struct Repo {
+    /// host/owner/name or a remote's URL [default: `COORD_REPO`, else git's remote origin]
+    #[arg(long = "repo", value_name = "REPO")]
+    name: Option<String>,
+}
+
+impl Repo {
+    /// The arguments that every call begins with.
+    fn args(self) -> Map<String, Value> {
+        let repo = self.name.or_else(checkout::repo);
+        Map::from_iter(repo.map(|repo| ("repo".to_owned(), repo.into())))
+    }
+}
+
+/// Makes the call and tells its answer.
+///
+/// # Errors
+/// The coordinator cannot be reached, or refuses the arguments.
+pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
+    let client = Client::new(global.target()?)?;
+    let (function, args, tell): (_, _, fn(&Value) -> String) = match args.what {
+        What::Acquire(args) => {
+            let mut call = args.repo.args();
+            call.insert("paths".to_owned(), names(&args.paths));
+            put(&mut call, "mode", args.mode);
+            put(&mut call, "ttl_seconds", args.ttl);
+            put(&mut call, "reason", args.reason);
+            ("acquire_lock", call, acquired)
+        }
+        What::Release(args) => ("release_lock", args.call(), released),
+        What::List(args) => ("check_locks", args.call(), listed),
+        What::Verify(args) => {
+            let mut call = args.repo.args();
+            call.insert("paths".to_owned(), names(&args.paths));
+            if !args.fences.is_empty() {
+                call.insert("fences".to_owned(), json!(args.fences));
+            }
+            ("verify_locks", call, verified)
+        }
+        What::Break(args) => {
+            let mut call = args.repo.args();
+            call.insert("paths".to_owned(), names(&args.paths));
+            put(&mut call, "reason", Some(args.reason));
+            ("force_release_lock", call, broken)
+        }
+    };
+    let answer = client.call(function, &args).await?;
+    Ok(told(&answer, global.json, tell))
+}
+
+impl Paths {
+    fn call(self) -> Map<String, Value> {
+        let mut call = self.repo.args();
+        if !self.paths.is_empty() {
+            call.insert("paths".to_owned(), names(&self.paths));
+        }
+        call
+    }
+}
+
+fn put(call: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
+    call.extend(value.map(|value| (name.to_owned(), value.into())));
+}
+
+/// Paths as typed, said from the root of the checkout around us if there is one.
+fn names(typed: &[String]) -> Value {
+    match Checkout::here() {
+        Some(checkout) => typed.iter().map(|path| checkout.name(path)).collect(),
+        None => json!(typed),
+    }
+}
+
+/// Seconds from `90`, `30m` or `2h`.
+fn seconds(text: &str) -> Result<i64, String> {
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        _ => (text, 1),
+    };
+    let number: Option<i64> = number.parse().ok();
+    number
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| "write it in seconds, or as 30m or 2h".to_owned())
+}
+
+/// Prints an answer: what was done to standard output, what was refused to standard error.
+fn told(answer: &Answer, json: bool, tell: fn(&Value) -> String) -> Exit {
+    let denied = answer.body.get("outcome").is_some_and(|it| it == "denied");
+    if json {
+        show::json(&answer.body);
+    } else if denied {
+        anstream::eprint!("{}", denial(&answer.body));
+    } else if answer.ok() {
+        show::print(&tell(&answer.body));
+    } else {
+        anstream::eprint!("{}", tell(&answer.body));
+    }
+    if answer.ok() {
+        Exit::Done
+    } else {
+        Exit::Refused
+    }
+}
+
+fn denial(body: &Value) -> String {
+    let mut out = vec![format!(
+        "{}: {}\n",
+        styled(BAD, "denied"),
+        text(body, "code")
+    )];
+    for name in ["message", "details", "hint"] {
+        if body.get(name).is_some_and(Value::is_string) {
+            out.push(format!("  {}\n", text(body, name)));
+        }
+    }
+    out.concat()
+}
+
+fn acquired(body: &Value) -> String {
+    if body.get("ok") == Some(&Value::Bool(true)) {
+        let rows = rows(body, "locks", |lock| {
+            vec![
+                text(lock, "path"),
+                text(lock, "mode"),
+                text(lock, "fence"),
+                left(lock),
+            ]
+        });
+        return format!(
+            "{}\n{}{}",
+            styled(GOOD, text(body, "outcome")),
+            show::table(&["path", "mode", "fence", "left"], &rows, &[NAME]),
+            next(body)
+        );
+    }
+    let mut out = vec![format!(
+        "{}, so nothing was locked
+",
+        styled(BAD, text(body, "outcome"))
+    )];
+    for blocker in list(body, "blockers") {
+        out.push(format!(
+            "  {}: {} holds {} for up to {} more ({}, session {}){}\n",
+            styled(NAME, text(blocker, "path")),
+            styled(NAME, text(blocker, "holder")),
+            text(blocker, "held_path"),
+            left(blocker),
+            text(blocker, "agent_type"),
+            text(blocker, "session_id"),
+            because(blocker),
+        ));
+    }
+    out.push(next(body));
+    out.concat()
+}
+
+fn released(body: &Value) -> String {
+    let mut out = Vec::new();
+    let freed = list(body, "released");
+    for lock in freed {
+        out.push(format!(
+            "{} {} {}\n",
+            styled(GOOD, "released"),
+            styled(NAME, text(lock, "path")),
+            styled(FAINT, format_args!("fence {}", text(lock, "fence")))
+        ));
+    }
+    if freed.is_empty() && list(body, "not_held").is_empty() {
+        out.push("this session held nothing here\n".to_owned());
+    }
+    for path in list(body, "not_held") {
+        let holder = match path.get("holder") {
+            Some(_) => format!(
+                "; {} holds it (session {})",
+                styled(NAME, text(path, "holder")),
+                text(path, "session_id")
+            ),
+            None => String::new(),
+        };
+        out.push(format!(
+            "{} {} by this session{holder}\n",
+            styled(NAME, text(path, "path")),
+            styled(BAD, "is not held"),
+        ));
+    }
+    out.push(next(body));
+    out.concat()
+}
+
+fn listed(body: &Value) -> String {
+    let rows = rows(body, "locks", |lock| {
+        vec![
+            text(lock, "path"),
+            text(lock, "mode"),
+            text(lock, "holder"),
+            text(lock, "agent_type"),
+            text(lock, "session_id"),
+            left(lock),
+            text(lock, "fence"),
+            text(lock, "reason"),
+        ]
+    });
+    let repo = text(body, "repo");
+    if rows.is_empty() {
+        return format!("no locks in {repo}\n");
+    }
+    let names = [
+        "path", "mode", "holder", "type", "session", "left", "fence", "reason",
+    ];
+    let styles = [NAME, FAINT, GOOD, FAINT, FAINT];
+    let mut out = vec![show::table(&names, &rows, &styles)];
+    let total = body.get("total").and_then(Value::as_u64);
+    if total.is_some_and(|total| total > rows.len() as u64) {
+        out.push(format!(
+            "the newest {} of {} in {repo}\n",
+            rows.len(),
+            text(body, "total")
+        ));
+    }
+    out.concat()
+}
+
+fn verified(body: &Value) -> String {
+    let problems = list(body, "problems");
+    if problems.is_empty() {
+        return format!(
+            "{}: all of it is locked by you\n",
+            styled(GOOD, text(body, "outcome"))
+        );
+    }
+    let mut out = vec![format!("{}\n", styled(BAD, text(body, "outcome")))];
+    for problem in problems {
+        let what = match problem.get("problem").and_then(Value::as_str) {
+            Some("held_by_other") => {
+                format!("is held by {}", styled(NAME, text(problem, "holder")))
+            }
+            Some("not_held") => "is not locked".to_owned(),
+            Some("stale_fence") => format!(
+                "has a newer fence: {} instead of {}",
+                text(problem, "newest_fence"),
+                text(problem, "fence")
+            ),
+            _ => text(problem, "problem"),
+        };
+        out.push(format!(
+            "  {} {what}\n",
+            styled(NAME, text(problem, "path"))
+        ));
+    }
+    out.push(next(body));
+    out.concat()
+}
+
+fn broken(body: &Value) -> String {
+    let freed = list(body, "released");
+    if freed.is_empty() {
+        return "nobody held any of these\n".to_owned();
+    }
+    let line = |lock: &Value| {
+        format!(
+            "{} {}, held by {} (session {}), fence {}\n",
+            styled(GOOD, "broken"),
+            styled(NAME, text(lock, "path")),
+            styled(NAME, text(lock, "holder")),
+            text(lock, "session_id"),
+            text(lock, "fence")
+        )
+    };
+    freed.iter().map(line).collect()
+}
+
+fn list<'a>(body: &'a Value, name: &str) -> &'a [Value] {
+    body.get(name)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+fn rows(body: &Value, name: &str, row: fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
+    list(body, name).iter().map(row).collect()
+}
+
+/// A field as text, and nothing for null or no field.
+fn text(body: &Value, name: &str) -> String {
+    match body.get(name) {
+        None | Some(Value::Null) => String::new(),
+        // Of one line, whatever others wrote.
+        Some(Value::String(text)) => show::harmless(text).replace(['\n', '\t'], " "),
+        Some(value) => value.to_string(),
+    }
+}
+
+fn left(lock: &Value) -> String {
+    let seconds = lock.get("seconds_left").and_then(Value::as_i64);
+    seconds.map(span).unwrap_or_default()
+}
+
+fn because(blocker: &Value) -> String {
+    match text(blocker, "reason") {
+        reason if reason.is_empty() => String::new(),
+        reason => format!(": {reason}"),
+    }
+}
+
+fn next(body: &Value) -> String {
+    match text(body, "next") {
+        next if next.is_empty() => next,
+        next => format!("{} {next}\n", styled(FAINT, "next:")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(seconds("90"), Ok(90));
+        assert_eq!(seconds("30m"), Ok(1800));
+        assert_eq!(seconds("2h"), Ok(7200));
+        for wrong in ["", "m", "2 days", "h2"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_who_holds_what_why_and_for_how_long() {
+        let body = json!({"ok": false, "outcome": "held", "next": "Ask again.", "blockers": [{
+            "path": "src/a.rs", "held_path": "src/", "holder": "agent-a", "agent_type": "cli",
+            "session_id": "s1", "seconds_left": 1799, "reason": "big\nmove"}]});
+        let told = acquired(&body);
+        assert_eq!(
+            anstream::adapter::strip_str(&told).to_string(),
+            "held, so nothing was locked\n  src/a.rs: agent-a holds src/ for up to 29m 59s more \
+             (cli, session s1): big move\nnext: Ask again.\n"
+        );
+    }
+}
