@@ -13,7 +13,7 @@ select ok(exists (select from jsonb_array_elements(operator -> 'tools') t where 
 select is((select t -> 'inputSchema' from jsonb_array_elements(core -> 'tools') t where t ->> 'name' = 'acquire_lock'),
   '{"type": "object", "additionalProperties": false, "required": ["paths"], "properties": {
     "paths": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 64, "description": "Repo-relative: src/a.rs is a file, src/ a directory with all below it, ./ everything."},
-    "repo": {"type": "string", "maxLength": 1024, "description": "host/owner/name, or a git remote URL. Optional if you are granted just one."},
+    "repo": {"type": "string", "maxLength": 1024, "description": "host/owner/name or remote URL; optional if granted just one."},
     "mode": {"type": "string", "enum": ["exclusive", "shared"], "default": "exclusive", "description": "shared: many may hold it, none exclusively."},
     "ttl_seconds": {"type": "integer", "minimum": 30, "maximum": 28800, "default": 1800, "description": "Lease in seconds."},
     "reason": {"type": "string", "maxLength": 500, "description": "Why, in a few words; others see it."}}}'::jsonb, 'arguments with types, ranges, enums and defaults') from catalog;

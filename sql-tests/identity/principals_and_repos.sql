@@ -3,9 +3,10 @@ begin;
 \ir ../helpers.sql
 select no_plan();
 
-select is(coord.canonical_repo(given), 'github.com/acme/App', given)
+select is(coord.canonical_repo(given), 'github.com/acme/app', given)
 from unnest(array['github.com/acme/App', 'GitHub.com/acme/App', 'https://github.com/acme/App', 'https://github.com/acme/App.git', 'https://user:pw@github.com/acme/App.git/',
   'git@github.com:acme/App.git', 'github.com:acme/App', 'ssh://git@github.com/acme/App', 'ssh://git@github.com:22/acme/App.git', 'git://github.com:9418/acme/App', ' github.com/acme/App ']) given;
+select is(coord.canonical_repo('Git.Example.org/Acme/App.git'), 'git.example.org/Acme/App', 'other hosts may tell cases apart');
 select is(coord.canonical_repo('local/playground'), 'local/playground', 'two parts are enough');
 select throws_ok(format('select coord.canonical_repo(%L)', given), 'PT400', 'repo_invalid', 'refused: ' || given)
 from unnest(array['x', '/a/b', 'a//b', 'a/b c', 'a/../b', 'a/.', '*', 'a/b?c', 'https://github.com', 'a/b/' || repeat('c', 300)]) given;
@@ -14,7 +15,10 @@ select is(tests.pick(tests.as_operator($$coord_v1.register_agent('agent-a', repo
   'outcome', 'agent_type', 'repos'), 'registered claude-code-cli ["github.com/acme/app", "github.com/acme/lib"]', 'registering again adds repositories');
 select throws_ok($$select tests.as_agent('agent-a', $q$coord_v1.acquire_lock('{x}')$q$)$$, 'PT400', 'repo_required', 'with two repos a call must name one');
 select is(tests.as_agent('agent-a', $$coord_v1.acquire_lock('{x}', 'https://github.com/acme/lib')$$) ->> 'repo', 'github.com/acme/lib', 'by any of its names');
-select throws_ok($$select tests.as_operator($q$coord_v1.check_locks()$q$)$$, 'PT400', 'repo_required', 'so must who reaches all');
+select throws_ok($$select tests.as_operator($q$coord_v1.acquire_lock('{x}')$q$)$$, 'PT400', 'repo_required', 'so must who reaches all');
+select is(tests.pick(tests.as_operator('coord_v1.check_locks()'), 'total', 'locks.0.repo'), '1 github.com/acme/lib', 'but a look needs no repo');
+select is(tests.as_agent('agent-b', 'coord_v1.check_locks()') ->> 'total', '0', 'and shows the granted ones alone');
+select throws_ok($$select tests.as_agent('agent-a', $q$coord_v1.check_locks('{x}')$q$)$$, 'PT400', 'repo_required', 'a path is in a repo');
 select throws_ok($$select tests.as_operator($q$coord_v1.register_agent('agent-a', role => 'operator')$q$)$$, 'PT409', 'agent_role_fixed', 'a role is for ever');
 select throws_ok($$select tests.as_operator($q$coord_v1.register_agent('agent-z', repos => '{*}')$q$)$$, 'PT422', 'all_repos_refused', 'agents never reach all repos');
 select throws_ok($$select tests.as_operator($q$coord_v1.register_agent('../etc')$q$)$$, 'PT400', 'agent_name_invalid', 'a name is no path');

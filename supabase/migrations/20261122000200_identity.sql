@@ -177,6 +177,10 @@ begin
   v_repo := regexp_replace(v_repo, '(\.git)?/*$', '');
   v_host := lower(split_part(v_repo, '/', 1));
   v_repo := v_host || substr(v_repo, length(v_host) + 1);
+  -- These hosts know one repository under every case of its name.
+  if v_host in ('github.com', 'gitlab.com', 'bitbucket.org', 'codeberg.org') then
+    v_repo := lower(v_repo);
+  end if;
   if v_repo !~ '^[a-z0-9][a-z0-9._-]*(/[A-Za-z0-9._~+@-]+)+$' or v_repo ~ '/\.{1,2}(/|$)'
     or octet_length(v_repo) > 255 then
     perform coord.fail('repo_invalid', format('%s is not host/owner/name', quote_literal(left(p_repo, 100))));
@@ -449,7 +453,7 @@ $$;
 -- The contract -------------------------------------------------------------------------
 
 create domain coord_v1.repo as text;
-comment on domain coord_v1.repo is $$host/owner/name, or a git remote URL. Optional if you are granted just one.
+comment on domain coord_v1.repo is $$host/owner/name or remote URL; optional if granted just one.
 @schema {"maxLength": 1024}$$;
 create domain coord_v1.principal as text;
 comment on domain coord_v1.principal is $$Name of an agent, operator or auditor.

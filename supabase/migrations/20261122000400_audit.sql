@@ -37,7 +37,7 @@ create index audit_log_by_agent on coord.audit_log (agent, id);
 create index audit_log_by_repo on coord.audit_log (repo, id);
 
 create function coord.refuse_audit_change() returns trigger
-language plpgsql
+language plpgsql set search_path = ''
 as $$
 begin
   raise exception 'the audit log is append only' using errcode = 'PT403';

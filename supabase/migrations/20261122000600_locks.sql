@@ -247,7 +247,7 @@ comment on function coord.overlapping_locks is 'Unreleased locks, expired ones t
 create function coord.describe_lock(p_lock coord.locks, p_now timestamptz) returns jsonb
 language sql stable
 return jsonb_build_object(
-  'path', p_lock.path, 'mode', p_lock.mode, 'holder', p_lock.agent, 'agent_type', p_lock.agent_type,
+  'repo', p_lock.repo, 'path', p_lock.path, 'mode', p_lock.mode, 'holder', p_lock.agent, 'agent_type', p_lock.agent_type,
   'session_id', p_lock.session_id, 'reason', p_lock.reason, 'fence', p_lock.fence,
   'acquired_at', p_lock.acquired_at, 'expires_at', p_lock.expires_at,
   'seconds_left', ceil(extract(epoch from p_lock.expires_at - p_now))::integer);
@@ -290,7 +290,7 @@ begin
   v_now := clock_timestamp();
 
   select
-    jsonb_agg(coord.describe_lock(o.lock, v_now) - 'path' || jsonb_build_object('path', o.wanted, 'held_path', (o.lock).path)
+    jsonb_agg(coord.describe_lock(o.lock, v_now) - 'repo' || jsonb_build_object('path', o.wanted, 'held_path', (o.lock).path)
       order by (o.lock).expires_at desc, o.wanted)
       filter (where (o.lock).expires_at > v_now and not o.own and 'exclusive' in (v_mode, (o.lock).mode)),
     array_agg((o.lock).id) filter (where (o.lock).expires_at <= v_now and (o.lock).path = o.wanted and not o.own),
@@ -445,23 +445,30 @@ create function coord.check_locks(p_repo text, p_paths text[]) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
-  v_repo text := coord.read_repo(p_repo);
   v_paths text[] := coalesce(coord.canonical_paths(p_paths), array['./']);
   v_now timestamptz := clock_timestamp();
+  v_repo text;
   v_locks jsonb;
   v_total integer;
 begin
-  select count(*), jsonb_agg(l.shown order by l.acquired_at desc) filter (where l.rank <= 200)
+  perform coord.caller();
+  -- Without repo and paths: everything the caller reaches, which row-level security decides.
+  if coalesce(p_repo, '') <> '' or p_paths is not null then
+    v_repo := coord.read_repo(p_repo);
+  end if;
+  select count(*), jsonb_agg(coord.describe_lock(d.lock, v_now) order by d.rank) filter (where d.rank <= 200)
   into v_total, v_locks
   from (
-    select coord.describe_lock(d.lock, v_now) as shown, (d.lock).acquired_at,
-      row_number() over (order by (d.lock).acquired_at desc) as rank
+    select f.lock, row_number() over (order by (f.lock).acquired_at desc, (f.lock).path) as rank
     from (
       select distinct on ((o.lock).id) o.lock from coord.overlapping_locks(v_repo, v_paths) o
-      where (o.lock).expires_at > v_now
-    ) d
-  ) l;
-  return jsonb_build_object('repo', v_repo, 'locks', coalesce(v_locks, '[]'), 'total', v_total);
+      where v_repo is not null
+      union all
+      select l from coord.locks l where v_repo is null and l.released_at is null
+    ) f
+    where (f.lock).expires_at > v_now
+  ) d;
+  return jsonb_build_object('locks', coalesce(v_locks, '[]'), 'total', v_total);
 end
 $$;
 
@@ -610,7 +617,7 @@ create function coord_v1.check_locks(
 ) returns jsonb language sql stable
 return coord.check_locks(repo, paths);
 comment on function coord_v1.check_locks is $$See who holds what: live locks that overlap paths (all by default), newest first.
-Answers locks[] (at most 200) and total. Errors: too_many_paths, path_*, repo_required, repo_invalid, repo_not_granted.
+Without repo and paths: those of every repository you are granted. Answers locks[] (at most 200) and total. Errors: too_many_paths, path_*, repo_required, repo_invalid, repo_not_granted.
 @title Check locks
 @toolset core
 @resource locks://current$$;
