@@ -28,7 +28,16 @@ return tests.as_claims(tests.claims(p_agent), p_expression, p_headers);
 create function tests.as_operator(p_expression text, p_headers jsonb default '{}') returns jsonb language sql
 return tests.as_claims(tests.claims('operator', 'coord_operator'), p_expression, p_headers);
 
+-- Fields of an answer as 'outcome' or 'locks.0.fence', joined by blanks.
+create function tests.pick(p_answer jsonb, variadic p_fields text[]) returns text language sql
+return (select string_agg(coalesce(p_answer #>> string_to_array(f, '.'), '-'), ' ' order by n)
+  from unnest(p_fields) with ordinality u (f, n));
+
 -- agent-a and agent-b share one repository; agent-c works in another.
-select tests.as_operator($$coord_v1.register_agent('agent-a', 'claude-code-cli', 'agent', '{github.com/acme/app}')$$);
-select tests.as_operator($$coord_v1.register_agent('agent-b', 'codex-cloud', 'agent', '{github.com/acme/app}')$$);
-select tests.as_operator($$coord_v1.register_agent('agent-c', 'aider', 'agent', '{github.com/acme/other}')$$);
+do $$
+begin
+  perform tests.as_operator($q$coord_v1.register_agent('agent-a', 'claude-code-cli', 'agent', '{github.com/acme/app}')$q$),
+    tests.as_operator($q$coord_v1.register_agent('agent-b', 'codex-cloud', 'agent', '{github.com/acme/app}')$q$),
+    tests.as_operator($q$coord_v1.register_agent('agent-c', 'aider', 'agent', '{github.com/acme/other}')$q$);
+end
+$$;

@@ -9,5 +9,7 @@ pub mod checkout;
 pub mod cli;
 pub mod commands;
 pub mod exit;
+pub mod mcp;
 pub mod rpc;
 pub mod settings;
+pub mod stack;

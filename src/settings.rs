@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// A REST API and the identity to call it with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// Root of the REST API, without a trailing slash.
     pub url: String,
@@ -69,16 +69,25 @@ impl Global {
     /// # Errors
     /// No stack is known, or a token cannot be read.
     pub fn target(&self) -> Result<Target, Error> {
-        let home = self.home_dir();
+        let mut target = self.bare_target()?;
+        target.token = self.token(&self.home_dir())?;
+        target.session = self.session.clone().filter(|id| !id.is_empty());
+        Ok(target)
+    }
+
+    /// The API alone, for a door whose callers bring their own tokens and sessions.
+    ///
+    /// # Errors
+    /// No stack is known.
+    pub fn bare_target(&self) -> Result<Target, Error> {
         let url = match &self.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => stack_url(&home).ok_or_else(|| Error::NoStack(home.clone()))?,
+            None => stack_url(&self.home_dir()).ok_or_else(|| Error::NoStack(self.home_dir()))?,
         };
         Ok(Target {
             url,
-            token: self.token(&home)?,
             apikey: env("COORD_APIKEY"),
-            session: self.session.clone().filter(|id| !id.is_empty()),
+            ..Target::default()
         })
     }
 

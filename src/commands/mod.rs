@@ -2,9 +2,18 @@
 
 pub mod call;
 mod completions;
+mod demo;
+mod doctor;
+mod down;
+mod env;
 mod lock;
 mod man;
+mod mcp;
+mod run_child;
 pub mod show;
+mod status;
+mod token;
+mod up;
 
 use std::path::PathBuf;
 
@@ -12,19 +21,38 @@ use serde_json::json;
 
 use crate::exit::Exit;
 use crate::settings::Global;
-use crate::{rpc, settings};
+use crate::{rpc, settings, stack};
 
 /// The commands of `coord`.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Call any function of the coordinator
-    Call(call::Args),
+    /// Start the local stack: a private PostgreSQL and PostgREST
+    Up(up::Args),
+    /// Stop the local stack
+    Down,
+    /// Say whether the local stack runs and answers
+    Status,
+    /// Say what is wrong with the local stack, and what mends it
+    Doctor(doctor::Args),
+    /// Print the local stack's variables for a shell, as in `eval "$(coord env)"`
+    Env,
+    /// Mint, inspect and revoke tokens
+    Token(token::Args),
     /// Take, release and show locks
     Lock(lock::Args),
+    /// Call any function of the coordinator
+    Call(call::Args),
+    /// Serve the coordinator's tools to an MCP client
+    Mcp(mcp::Args),
+    /// Two agents and one file: a tour on a throw-away stack
+    Demo,
     /// Print shell completions
     Completions(completions::Args),
     /// Write manual pages
     Man(man::Args),
+    /// Become a server process that ends with its parent
+    #[command(hide = true)]
+    RunChild(run_child::Args),
 }
 
 /// Runs one command.
@@ -33,10 +61,19 @@ pub enum Command {
 /// What the command could not do; [`Error::exit`] says how to end.
 pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
     match command {
-        Command::Call(args) => call::run(args, global).await,
+        Command::Up(args) => Ok(up::run(&args, global).await?),
+        Command::Down => Ok(down::run(global).await?),
+        Command::Status => Ok(status::run(global).await?),
+        Command::Doctor(args) => Ok(doctor::run(&args, global).await?),
+        Command::Env => Ok(env::run(global)?),
+        Command::Token(args) => Ok(token::run(&args, global).await?),
         Command::Lock(args) => lock::run(args, global).await,
-        Command::Man(args) => man::run(&args),
+        Command::Call(args) => call::run(args, global).await,
+        Command::Mcp(args) => mcp::run(args, global).await,
+        Command::Demo => Ok(demo::run().await),
         Command::Completions(args) => Ok(completions::run(&args)),
+        Command::Man(args) => man::run(&args),
+        Command::RunChild(args) => Ok(run_child::run(&args)),
     }
 }
 
@@ -46,9 +83,15 @@ pub enum Error {
     /// A call failed.
     #[error(transparent)]
     Rpc(#[from] rpc::Error),
+    /// The local stack.
+    #[error(transparent)]
+    Stack(#[from] stack::Error),
     /// Nobody to call.
     #[error(transparent)]
     Settings(#[from] settings::Error),
+    /// The MCP bridge could not serve.
+    #[error(transparent)]
+    Mcp(#[from] crate::mcp::Error),
     /// A file or directory that cannot be written.
     #[error("cannot write {path}: {1}", path = .0.display())]
     Write(PathBuf, #[source] std::io::Error),
@@ -63,6 +106,8 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Rpc(error) => error.exit(),
+            Self::Stack(error) => error.exit(),
+            Self::Mcp(error) => error.exit(),
             Self::Settings(settings::Error::NoStack(_)) => Exit::Unreachable,
             Self::Settings(_) | Self::Usage(_) | Self::Write(..) => Exit::Usage,
         }
@@ -75,7 +120,8 @@ impl Error {
             return;
         }
         let object = match self {
-            Self::Rpc(rpc::Error::Problem(problem)) => json!({
+            Self::Rpc(rpc::Error::Problem(problem))
+            | Self::Stack(stack::Error::Rpc(rpc::Error::Problem(problem))) => json!({
                 "code": problem.code, "message": problem.message,
                 "details": problem.details, "hint": problem.hint,
             }),

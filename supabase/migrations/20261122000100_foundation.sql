@@ -2,7 +2,9 @@
 --
 -- Two schemas. coord_v1 is the contract and the only one that PostgREST
 -- exposes: thin SECURITY INVOKER wrappers and security_invoker views. coord
--- holds tables, types and the SECURITY DEFINER bodies that decide.
+-- holds tables, types and the SECURITY DEFINER bodies that decide. Wrappers are
+-- single expressions, bound when they are created: they need no search_path of
+-- their own, and so the planner can inline them (a SET would cost every call a plan).
 --
 -- Roles
 --   coord_owner     owns everything; no login, no superuser, no BYPASSRLS, so
@@ -97,7 +99,7 @@ insert into coord.error_codes (code, status, meaning, remedy) values
   ('idempotency_key_reused', 422, 'This Idempotency-Key was used with other arguments.', 'Send a fresh key for a new call; repeat the same arguments for a retry.');
 
 create function coord.fail(p_code text, p_details text default null) returns void
-language plpgsql stable set search_path = ''
+language plpgsql stable
 as $$
 declare
   v_error coord.error_codes;

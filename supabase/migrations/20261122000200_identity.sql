@@ -71,7 +71,11 @@ comment on table coord.revoked_tokens is 'Tokens refused before their time. Rows
 -- Row-level security -----------------------------------------------------------
 --
 -- Every policy reads the claims inside a scalar sub-select, so that it is
--- evaluated once a statement and not once a row.
+-- evaluated once a statement and not once a row. Views and Realtime know the
+-- claims alone, so policies for their roles look the grants up; bodies run after
+-- coord.admit(), which leaves the caller's repos in the setting coord.repos
+-- (space-separated, * for all): for coord_owner policies read that. Looking the
+-- grants up in each statement of a body doubled the cost of a lock.
 
 alter table coord.agents enable row level security;
 alter table coord.agents force row level security;
@@ -105,6 +109,7 @@ create policy own_or_oversight on coord.repo_grants
     or (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role') in ('coord_operator', 'coord_auditor')
   )
   with check ((select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role') = 'coord_operator');
+create policy janitor on coord.repo_grants for all to coord_janitor using (true);
 
 alter table coord.revoked_tokens enable row level security;
 alter table coord.revoked_tokens force row level security;
@@ -113,8 +118,8 @@ create policy operators on coord.revoked_tokens
   using ((select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role') = 'coord_operator');
 create policy janitor on coord.revoked_tokens for all to coord_janitor using (true);
 
-grant select on coord.agents to coord_janitor, coord_agent, coord_operator, coord_auditor;
-grant select on coord.repos, coord.repo_grants to coord_agent, coord_operator, coord_auditor;
+grant select on coord.agents, coord.repo_grants to coord_janitor, coord_agent, coord_operator, coord_auditor;
+grant select on coord.repos to coord_agent, coord_operator, coord_auditor;
 grant select, delete on coord.revoked_tokens to coord_janitor;
 
 -- The first operator registers everybody else. The policies bind the owner too,
@@ -151,7 +156,7 @@ insert into coord.error_codes (code, status, meaning, remedy) values
 -- Repositories -------------------------------------------------------------------
 
 create function coord.canonical_repo(p_repo text) returns text
-language plpgsql stable set search_path = ''
+language plpgsql stable
 as $$
 declare
   v_repo text := btrim(p_repo);
@@ -250,7 +255,8 @@ begin
     perform coord.fail('session_id_invalid');
   end if;
 
-  select a.role, a.agent_type, a.enabled, a.disabled_reason, r.jti as revoked, s.live, s.renewed_at
+  select a.role, a.agent_type, a.enabled, a.disabled_reason, r.jti as revoked, s.live, s.renewed_at,
+    case when a.all_repos then '*' else array_to_string(array(select g.repo from coord.repo_grants g where g.agent = a.id), ' ') end as repos
   into v_principal
   from coord.agents a
   left join coord.revoked_tokens r on r.jti = v_caller.jti
@@ -277,7 +283,7 @@ begin
   end if;
 
   -- Remembered for the rest of the transaction; coord.caller() compares it with the claims.
-  perform set_config('coord.caller', v_caller::text, true);
+  perform set_config('coord.repos', v_principal.repos, true), set_config('coord.caller', v_caller::text, true);
   return v_caller;
 end
 $$;
@@ -300,7 +306,7 @@ grant execute on function coord.pre_request to public;
 set role coord_owner;
 
 create function coord.caller() returns coord.caller
-language plpgsql set search_path = ''
+language plpgsql
 as $$
 declare
   v_admitted text := nullif(current_setting('coord.caller', true), '');
@@ -320,21 +326,23 @@ end
 $$;
 comment on function coord.caller is 'Who calls: as the pre-request function found, or found now.';
 
+create function coord.granted(p_repo text) returns boolean
+language sql stable
+return coalesce(string_to_array(current_setting('coord.repos', true), ' ') && array[p_repo, '*'], false);
+comment on function coord.granted is 'Whether the admitted caller reaches this repo.';
+
 create function coord.resolve_repo(p_repo text) returns text
-language plpgsql stable set search_path = ''
+language plpgsql stable
 as $$
 declare
-  v_repos text[];
+  v_repos text := current_setting('coord.repos', true);
 begin
-  if p_repo is null or p_repo = '' then
-    select array_agg(g.repo) into v_repos
-    from (select g.repo from coord.repo_grants g where g.agent = coord.claims() ->> 'sub' limit 2) g;
-    if cardinality(v_repos) is distinct from 1 then
-      perform coord.fail('repo_required');
-    end if;
-    return v_repos[1];
+  if p_repo is not null and p_repo <> '' then
+    return coord.canonical_repo(p_repo);
+  elsif v_repos in ('', '*') or strpos(v_repos, ' ') > 0 then
+    perform coord.fail('repo_required');
   end if;
-  return coord.canonical_repo(p_repo);
+  return v_repos;
 end
 $$;
 comment on function coord.resolve_repo is 'The canonical repo meant by an argument that may be left out. Tells nothing of permission.';
@@ -467,7 +475,7 @@ create function coord_v1.register_agent(
   agent_type coord_v1.agent_type default null,
   role coord_v1.principal_role default 'agent',
   repos coord_v1.repos default '{}'
-) returns jsonb language sql set search_path = ''
+) returns jsonb language sql
 return coord.register_agent(name, agent_type, role, repos);
 comment on function coord_v1.register_agent is $$Register a principal and grant it repositories.
 Registering again adds repositories and renames the type; the role stays what it was.
@@ -476,7 +484,7 @@ Outcome: registered. Errors: agent_name_invalid, agent_role_fixed, all_repos_ref
 @idempotent$$;
 
 create function coord_v1.disable_agent(name coord_v1.principal, reason coord_v1.reason) returns jsonb
-language sql set search_path = ''
+language sql
 return coord.set_agent_enabled('disable_agent', name, false, reason);
 comment on function coord_v1.disable_agent is $$Refuse every further call of a principal, whatever token it holds.
 What it holds stays until it expires or an operator releases it.
@@ -486,7 +494,7 @@ Outcome: disabled. Errors: agent_not_found, argument_required, argument_too_long
 @idempotent$$;
 
 create function coord_v1.enable_agent(name coord_v1.principal) returns jsonb
-language sql set search_path = ''
+language sql
 return coord.set_agent_enabled('enable_agent', name, true, null);
 comment on function coord_v1.enable_agent is $$Let a disabled principal call again.
 Outcome: enabled. Errors: agent_not_found.
@@ -497,7 +505,7 @@ create function coord_v1.revoke_token(
   jti coord_v1.token_id,
   expires_at timestamptz default null,
   reason coord_v1.reason default null
-) returns jsonb language sql set search_path = ''
+) returns jsonb language sql
 return coord.revoke_token(jti, expires_at, reason);
 comment on function coord_v1.revoke_token is $$Refuse a token from its next call on.
 expires_at is the token's own end: after it the record may be forgotten.

@@ -46,13 +46,15 @@ comment on table coord.sessions is 'Sessions of agents: the lease under locks, t
 
 alter table coord.sessions enable row level security;
 alter table coord.sessions force row level security;
+create policy own on coord.sessions
+  for all to coord_owner
+  using (agent = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'));
 create policy own_or_oversight on coord.sessions
-  for all to coord_owner, coord_agent, coord_operator, coord_auditor
+  for all to coord_agent, coord_operator, coord_auditor
   using (
     agent = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
     or (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role') in ('coord_operator', 'coord_auditor')
-  )
-  with check (agent = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'));
+  );
 create policy janitor on coord.sessions for all to coord_janitor using (true);
 grant select, insert, update, delete on coord.sessions to coord_janitor;
 grant select on coord.sessions to coord_agent, coord_operator, coord_auditor;
@@ -151,7 +153,7 @@ grant execute on function coord.open_session, coord.renew_session, coord.reap_se
 set role coord_owner;
 
 create function coord.hold_session(p_call coord.call) returns void
-language plpgsql set search_path = ''
+language plpgsql
 as $$
 begin
   loop
@@ -216,7 +218,7 @@ comment on domain coord_v1.summary is $$What was done, in a few sentences.
 @schema {"maxLength": 2000}$$;
 
 create function coord_v1.heartbeat(busy_for_seconds coord_v1.busy_for_seconds default null) returns jsonb
-language sql set search_path = ''
+language sql
 return coord.heartbeat(busy_for_seconds);
 comment on function coord_v1.heartbeat is $$Renew your session; say how long you will be silent.
 Every other call renews it too, so this is only for long silences: a session lives 900 seconds after its last call, or until busy_until.
@@ -225,7 +227,7 @@ Outcome: alive. Errors: busy_out_of_range.
 @idempotent$$;
 
 create function coord_v1.end_session(summary coord_v1.summary default null) returns jsonb
-language sql set search_path = ''
+language sql
 return coord.end_session(summary);
 comment on function coord_v1.end_session is $$End your session and release everything it holds.
 The next call under the same session id begins anew and holds nothing.
@@ -239,7 +241,7 @@ comment on domain coord_v1.max_rows is $$Most rows to handle of each kind.
 @schema {"minimum": 1, "maximum": 10000}$$;
 
 create function coord_v1.maintain(max_rows coord_v1.max_rows default 1000) returns jsonb
-language sql set search_path = ''
+language sql
 return coord.maintain(max_rows);
 comment on function coord_v1.maintain is $$Housekeeping in bounded steps: end dead sessions, forget what is long over.
 coord up calls it every few seconds; without it, let pg_cron do so.

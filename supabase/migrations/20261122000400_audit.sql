@@ -30,15 +30,14 @@ create table coord.audit_log (
   outcome text not null,
   reason text,
   request_id text,
-  detail jsonb not null,
-  constraint detail_is_an_object check (jsonb_typeof(detail) = 'object')
+  detail jsonb not null
 );
 comment on table coord.audit_log is 'What was done and what was denied, by whom. Append only.';
 create index audit_log_by_agent on coord.audit_log (agent, id);
 create index audit_log_by_repo on coord.audit_log (repo, id);
 
 create function coord.refuse_audit_change() returns trigger
-language plpgsql set search_path = ''
+language plpgsql
 as $$
 begin
   raise exception 'the audit log is append only' using errcode = 'PT403';
@@ -50,13 +49,15 @@ create trigger append_only before update or delete or truncate on coord.audit_lo
 
 alter table coord.audit_log enable row level security;
 alter table coord.audit_log force row level security;
+create policy own on coord.audit_log
+  for all to coord_owner
+  using (agent = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'));
 create policy own_or_oversight on coord.audit_log
-  for all to coord_owner, coord_agent, coord_operator, coord_auditor
+  for all to coord_agent, coord_operator, coord_auditor
   using (
     agent = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
     or (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role') in ('coord_operator', 'coord_auditor')
-  )
-  with check (agent = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'));
+  );
 create policy janitor on coord.audit_log for all to coord_janitor using (true);
 grant select, insert on coord.audit_log to coord_janitor;
 grant select on coord.audit_log to coord_agent, coord_operator, coord_auditor;
@@ -86,7 +87,7 @@ grant select, update, delete on coord.idempotency_keys to coord_janitor;
 -- The frame ------------------------------------------------------------------------
 
 create function coord.finish_call(p_call coord.call, p_status integer, p_answer jsonb) returns jsonb
-language plpgsql set search_path = ''
+language plpgsql
 as $$
 begin
   if p_status <> 200 then
@@ -104,16 +105,18 @@ $$;
 comment on function coord.finish_call is 'Sets the status and remembers the answer under the call''s idempotency key.';
 
 create function coord.write_audit(p_call coord.call, p_outcome text, p_reason text, p_detail jsonb) returns void
-language sql set search_path = ''
-begin atomic
+language plpgsql
+as $$
+begin
   insert into coord.audit_log (agent, agent_type, role, session_id, function, repo, outcome, reason, request_id, detail)
   values (p_call.agent, p_call.agent_type, p_call.role, p_call.session_id, p_call.function, p_call.repo,
     p_outcome, p_reason, p_call.request_id, p_detail);
-end;
+end
+$$;
 comment on function coord.write_audit is 'One row of the audit, in the command''s own transaction.';
 
 create function coord.deny(p_call coord.call, p_code text, p_details text) returns jsonb
-language plpgsql set search_path = ''
+language plpgsql
 as $$
 declare
   v_error coord.error_codes;
@@ -130,7 +133,7 @@ comment on function coord.deny is 'Denies a call: an audited answer, not an exce
 create function coord.close_call(
   p_call coord.call, p_ok boolean, p_outcome text, p_fields jsonb, p_reason text default null, p_audited boolean default true
 ) returns jsonb
-language plpgsql set search_path = ''
+language plpgsql
 as $$
 begin
   if p_audited then
@@ -142,7 +145,7 @@ $$;
 comment on function coord.close_call is 'Ends a command: writes its audit row if it changed anything, and makes its answer.';
 
 create function coord.open_call(p_function text, p_args jsonb) returns coord.call
-language plpgsql set search_path = ''
+language plpgsql
 as $$
 declare
   v_caller coord.caller := coord.caller();
@@ -181,16 +184,14 @@ $$;
 comment on function coord.open_call is 'Begins a command: who calls, and whether this very call was answered before.';
 
 create function coord.open_repo_call(p_function text, p_repo text, p_args jsonb) returns coord.call
-language plpgsql set search_path = ''
+language plpgsql
 as $$
 declare
   v_call coord.call := coord.open_call(p_function, p_args || jsonb_build_object('repo', p_repo));
 begin
   if v_call.answer is not null then return v_call; end if;
   v_call.repo := coord.resolve_repo(p_repo);
-  -- Row-level security shows the caller its own grants alone.
-  if not exists (select from coord.repo_grants g where g.agent = v_call.agent and g.repo = v_call.repo)
-    and not exists (select from coord.agents a where a.id = v_call.agent and a.all_repos) then
+  if not coord.granted(v_call.repo) then
     v_call.answer := coord.deny(v_call, 'repo_not_granted', format('%s is not granted to %s', v_call.repo, v_call.agent));
   end if;
   return v_call;

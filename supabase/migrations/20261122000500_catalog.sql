@@ -18,17 +18,17 @@
 set role coord_owner;
 
 create function coord.annotation(p_comment text, p_name text) returns text
-language sql immutable set search_path = ''
+language sql immutable
 return (regexp_match(p_comment, '^@' || p_name || '(?: +(.*?))? *$', 'n'))[1];
 comment on function coord.annotation is 'The value of an @annotation in a comment; null when it is absent or bare.';
 
 create function coord.annotated(p_comment text, p_name text) returns boolean
-language sql immutable set search_path = ''
+language sql immutable
 return coalesce(p_comment ~ ('(?n)^@' || p_name || '\y'), false);
 comment on function coord.annotated is 'Whether a comment carries an @annotation.';
 
 create function coord.json_schema(p_type oid) returns jsonb
-language plpgsql stable set search_path = ''
+language plpgsql stable
 as $$
 declare
   v_type record;
@@ -58,7 +58,7 @@ $$;
 comment on function coord.json_schema is 'JSON Schema of a type, domains with their comments.';
 
 create function coord.input_schema(p_function oid) returns jsonb
-language sql stable set search_path = ''
+language sql stable
 begin atomic
   select jsonb_strip_nulls(jsonb_build_object(
     'type', 'object',
@@ -83,7 +83,7 @@ end;
 comment on function coord.input_schema is 'JSON Schema of a function''s arguments.';
 
 create function coord.instructions() returns text
-language sql immutable set search_path = ''
+language sql immutable
 return 'Other agents work in this repository too. Before you edit files, call acquire_lock with their paths; '
   'if it answers held, leave them, do something else and ask again later. Release as soon as you are done. '
   'Paths are relative to the repository''s root; src/ locks a directory with everything in it. '
@@ -178,26 +178,26 @@ comment on domain coord_v1.task is $$What you are about to do.
 @schema {"maxLength": 2000}$$;
 
 create function coord_v1.tool_catalog(toolset coord_v1.toolset default 'full') returns jsonb
-language sql stable set search_path = ''
+language sql stable
 return coord.tool_catalog(toolset, current_user);
 comment on function coord_v1.tool_catalog is $$Describe every function you may call, as tools, resources and prompts.
 Answers revision, instructions, tools[], resources[], resourceTemplates[], prompts[] in the wire shape of MCP. Errors: argument_invalid.
 @toolset full$$;
 
 create function coord_v1.version() returns jsonb
-language sql stable set search_path = ''
+language sql stable
 return coord.version(current_user);
 comment on function coord_v1.version is $$Version of the coordinator, of its contract, and the revision of the catalogue.
 @toolset full$$;
 
 create function coord_v1.health() returns jsonb
-language sql stable set search_path = ''
+language sql stable
 return coord.health();
 comment on function coord_v1.health is $$Whether the coordinator answers; needs no token.
 @toolset full$$;
 
 create function coord_v1.prompt_start_editing(task coord_v1.task default null) returns jsonb
-language sql stable set search_path = ''
+language sql stable
 return coord.prompt_start_editing(task);
 comment on function coord_v1.prompt_start_editing is $$How to edit files that other agents may want too.
 Errors: argument_too_long.

@@ -32,10 +32,17 @@ set role coord_owner;
 create sequence coord.fences;
 comment on sequence coord.fences is 'Fencing tokens of all locks: a later holder always has a higher one.';
 
+-- A domain, because its check is compiled once a session and a table's once a statement.
+create domain coord.path as text collate "C"
+  constraint path_is_canonical check (
+    octet_length(value) between 1 and 1024
+    and (value = './' or value !~ '(^|/)(\.{0,2})/|(^|/)\.{1,2}$'));
+comment on domain coord.path is 'A path in canonical form: relative, without ./, // and ..; a directory ends with a slash.';
+
 create table coord.locks (
   id uuid primary key default gen_random_uuid(),
   repo text not null,
-  path text collate "C" not null,
+  path coord.path not null,
   agent text not null,
   session_id text not null,
   agent_type text not null,
@@ -51,12 +58,9 @@ create table coord.locks (
   constraint held_by_a_live_session foreign key (agent, session_id, session_live)
     references coord.sessions (agent, id, live) deferrable initially deferred,
   constraint mode_is_known check (mode in ('exclusive', 'shared')),
-  constraint path_is_canonical check (
-    octet_length(path) between 1 and 1024
-    and (path = './' or path !~ '(^|/)(\.{0,2})/|(^|/)\.{1,2}$')),
-  constraint expires_after_acquired check (expires_at > acquired_at),
-  constraint released_says_why check ((released_at is null) = (release_reason is null)),
-  constraint release_reason_is_known check (release_reason in ('released', 'expired', 'forced', 'session_ended'))
+  constraint released_says_why check (
+    case when released_at is null then release_reason is null
+    else release_reason in ('released', 'expired', 'forced', 'session_ended') end)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 comment on table coord.locks is 'Locks on paths: held, expired and lately released ones.';
 create unique index exclusive_once on coord.locks (repo, path) where mode = 'exclusive' and released_at is null;
@@ -64,8 +68,11 @@ create index locks_by_owner on coord.locks (agent, session_id, session_live);
 
 alter table coord.locks enable row level security;
 alter table coord.locks force row level security;
+create policy repo_admitted on coord.locks
+  for all to coord_owner
+  using ((select string_to_array(current_setting('coord.repos', true), ' ')) && array[repo, '*']);
 create policy repo_granted on coord.locks
-  for all to coord_owner, coord_agent, coord_operator, coord_auditor
+  for all to coord_agent, coord_operator, coord_auditor
   using (
     repo = any (array(
       select g.repo from coord.repo_grants g
@@ -96,7 +103,7 @@ insert into coord.error_codes (code, status, meaning, remedy) values
 -- Paths ----------------------------------------------------------------------------
 
 create function coord.canonical_path(p_path text) returns text
-language plpgsql stable set search_path = ''
+language plpgsql stable
 as $$
 declare
   v_path text := p_path;
@@ -142,7 +149,7 @@ $$;
 comment on function coord.canonical_path is 'The one spelling of a path: relative, NFC, without ./, // and ..; a directory keeps its last slash.';
 
 create function coord.canonical_paths(p_paths text[]) returns text[]
-language plpgsql stable set search_path = ''
+language plpgsql stable
 as $$
 declare
   v_paths text[];
@@ -160,14 +167,28 @@ $$;
 comment on function coord.canonical_paths is 'Canonical, distinct and sorted; null for no paths.';
 
 create function coord.ancestors(p_path text) returns text[]
-language sql immutable set search_path = ''
-return array['./'] || array(
-  select substr(p_path, 1, i) from generate_series(1, length(p_path) - 1) i
-  where substr(p_path, i, 1) = '/' and p_path <> './');
+language plpgsql immutable
+as $$
+declare
+  v_ancestors text[] := array['./'];
+  v_slash integer := strpos(p_path, '/');
+  v_directory text := '';
+begin
+  if p_path = './' then
+    return array[]::text[];
+  end if;
+  while v_slash > 0 and length(v_directory) + v_slash < length(p_path) loop
+    v_directory := left(p_path, length(v_directory) + v_slash);
+    v_ancestors := v_ancestors || v_directory;
+    v_slash := strpos(substr(p_path, length(v_directory) + 1), '/');
+  end loop;
+  return v_ancestors;
+end
+$$;
 comment on function coord.ancestors is 'The directories above a canonical path, the repository first.';
 
 create function coord.lock_keyspace(p_repo text, p_targets text[], p_ancestors text[]) returns void
-language plpgsql set search_path = ''
+language plpgsql
 as $$
 declare
   v_key record;
@@ -192,39 +213,39 @@ end
 $$;
 comment on function coord.lock_keyspace is 'Orders acquires whose paths overlap: exclusive on the targets, shared on what lies above them.';
 
-create function coord.directory_end(p_directory text) returns text
-language sql immutable
-return rtrim(p_directory, '/') || '0';
-comment on function coord.directory_end is 'First key after everything below a directory: 0 follows / in C collation.';
-
 -- Who is in the way ------------------------------------------------------------------
+--
+-- Inlined into its callers. Each probe stands behind `offset 0`, so that it is an
+-- index scan on (repo, path) whatever the statistics say: equal to the path or a
+-- directory above it, and, for a directory, the range below it (0 follows / in C).
 
 create function coord.overlapping_locks(p_repo text, p_paths text[]) returns table (wanted text, lock coord.locks)
-language plpgsql stable set search_path = ''
-as $$
-declare
-  v_path text;
-begin
-  foreach v_path in array p_paths loop
-    return query
-      select v_path, l from coord.locks l
-      where l.repo = p_repo and l.path = any (array[v_path] || coord.ancestors(v_path)) and l.released_at is null;
-    if v_path = './' then
-      return query
-        select v_path, l from coord.locks l
-        where l.repo = p_repo and l.path <> './' and l.released_at is null;
-    elsif right(v_path, 1) = '/' then
-      return query
-        select v_path, l from coord.locks l
-        where l.repo = p_repo and l.path > v_path and l.path < coord.directory_end(v_path) and l.released_at is null;
-    end if;
-  end loop;
-end
-$$;
+language sql stable
+begin atomic
+  select w.path, l.lock
+  from unnest(p_paths) w (path),
+    unnest(array[w.path] || coord.ancestors(w.path)) q (path),
+    lateral (
+      select l as lock from coord.locks l
+      where l.repo = p_repo and l.path = q.path and l.released_at is null
+      offset 0
+    ) l
+  union all
+  select w.path, l.lock
+  from unnest(p_paths) w (path),
+    lateral (
+      select l as lock from coord.locks l
+      where l.repo = p_repo and l.released_at is null
+        and l.path > (case w.path when './' then '' else w.path end)
+        and l.path < (case w.path when './' then chr(1114111) else rtrim(w.path, '/') || '0' end)
+      offset 0
+    ) l
+  where right(w.path, 1) = '/' and (l.lock).path <> w.path;
+end;
 comment on function coord.overlapping_locks is 'Unreleased locks, expired ones too, that overlap canonical paths.';
 
 create function coord.describe_lock(p_lock coord.locks, p_now timestamptz) returns jsonb
-language sql stable set search_path = ''
+language sql stable
 return jsonb_build_object(
   'path', p_lock.path, 'mode', p_lock.mode, 'holder', p_lock.agent, 'agent_type', p_lock.agent_type,
   'session_id', p_lock.session_id, 'reason', p_lock.reason, 'fence', p_lock.fence,
@@ -349,6 +370,7 @@ begin
   into v_released from freed f;
 
   -- Asked for by name and not held: say who holds it, if anybody does.
+  if jsonb_array_length(v_released) is distinct from cardinality(v_paths) then
   select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('path', p, 'holder', h.agent, 'session_id', h.session_id)) order by p)
   into v_not_held
   from unnest(v_paths) p
@@ -357,6 +379,7 @@ begin
     where (o.lock).expires_at > v_now order by (o.lock).path = p desc limit 1
   ) h on true
   where not v_released @> jsonb_build_array(jsonb_build_object('path', p));
+  end if;
 
   if v_not_held is null or v_released <> '[]' then
     return coord.close_call(v_call, true, 'released',
@@ -404,14 +427,13 @@ $$;
 -- Reads ------------------------------------------------------------------------------
 
 create function coord.read_repo(p_repo text) returns text
-language plpgsql set search_path = ''
+language plpgsql
 as $$
 declare
   v_caller coord.caller := coord.caller();
   v_repo text := coord.resolve_repo(p_repo);
 begin
-  if not exists (select from coord.repo_grants g where g.agent = v_caller.agent and g.repo = v_repo)
-    and not exists (select from coord.agents a where a.id = v_caller.agent and a.all_repos) then
+  if not coord.granted(v_repo) then
     perform coord.fail('repo_not_granted', format('%s is not granted to %s', v_repo, v_caller.agent));
   end if;
   return v_repo;
@@ -492,7 +514,7 @@ $$;
 -- What ends with a session -------------------------------------------------------------
 
 create function coord.release_locks_of_session(p_agent text, p_session_id text, p_reason text) returns jsonb
-language plpgsql set search_path = ''
+language plpgsql
 as $$
 declare
   v_released jsonb;
@@ -562,7 +584,7 @@ create function coord_v1.acquire_lock(
   mode coord_v1.lock_mode default 'exclusive',
   ttl_seconds coord_v1.ttl_seconds default 1800,
   reason coord_v1.reason default null
-) returns jsonb language sql set search_path = ''
+) returns jsonb language sql
 return coord.acquire_lock(repo, paths, mode, ttl_seconds, reason);
 comment on function coord_v1.acquire_lock is $$Lock files or directories before editing them, all or nothing. Answers acquired, renewed (yours already, extended) or held (somebody else's; blockers says whose and how long).
 Owner is the session. Each lock has a fence: a number that rises with every new holder; pass it to verify_locks before you commit.
@@ -574,7 +596,7 @@ Outcomes: acquired, renewed, held, denied. Errors: paths_required, too_many_path
 create function coord_v1.release_lock(
   paths coord_v1.paths default null,
   repo coord_v1.repo default null
-) returns jsonb language sql set search_path = ''
+) returns jsonb language sql
 return coord.release_lock(repo, paths);
 comment on function coord_v1.release_lock is $$Release your locks as soon as you are done; without paths, all this session holds in the repo.
 Outcomes: released with released[]; not_held when none of paths is held by this session, with who holds it; denied. Errors: paths_required, too_many_paths, path_*, repo_required, repo_invalid, repo_not_granted.
@@ -585,7 +607,7 @@ Outcomes: released with released[]; not_held when none of paths is held by this 
 create function coord_v1.check_locks(
   paths coord_v1.paths default null,
   repo coord_v1.repo default null
-) returns jsonb language sql stable set search_path = ''
+) returns jsonb language sql stable
 return coord.check_locks(repo, paths);
 comment on function coord_v1.check_locks is $$See who holds what: live locks that overlap paths (all by default), newest first.
 Answers locks[] (at most 200) and total. Errors: too_many_paths, path_*, repo_required, repo_invalid, repo_not_granted.
@@ -597,7 +619,7 @@ create function coord_v1.verify_locks(
   paths coord_v1.paths,
   fences coord_v1.fences default null,
   repo coord_v1.repo default null
-) returns jsonb language sql stable set search_path = ''
+) returns jsonb language sql stable
 return coord.verify_locks(repo, paths, fences);
 comment on function coord_v1.verify_locks is $$Check before a commit that each path is covered by a live lock of yours and each fence is still yours.
 Outcomes: covered (ok true); not_covered with problems[]: not_held, held_by_other, stale_fence. Errors: paths_required, too_many_paths, fences_do_not_match, path_*, repo_required, repo_invalid, repo_not_granted.
@@ -608,7 +630,7 @@ create function coord_v1.force_release_lock(
   paths coord_v1.paths,
   reason coord_v1.reason,
   repo coord_v1.repo default null
-) returns jsonb language sql set search_path = ''
+) returns jsonb language sql
 return coord.force_release_lock(repo, paths, reason);
 comment on function coord_v1.force_release_lock is $$Break locks that somebody else holds; operators only, with a reason, always audited.
 Outcomes: released with the prior holders; denied. Errors: reason_required, paths_required, too_many_paths, path_*, argument_too_long, repo_required, repo_invalid, repo_not_granted, insufficient_trust_level.

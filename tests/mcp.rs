@@ -1,0 +1,510 @@
+//! The MCP bridge as real processes: the official SDK and the inspector as
+//! clients, the bridge, and a stack of its own behind it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+mod support;
+use support::{COORD, Stack, coord, shared, told};
+
+const REPO: &str = "local/playground";
+const SOON: Duration = Duration::from_secs(15);
+
+/// A bridge to this stack, for its first agent.
+fn bridge(stack: &Stack) -> Command {
+    let mut command = stack.coord();
+    command.arg("mcp").env_remove("CLAUDE_CODE_SESSION_ID");
+    command.env("COORD_CACHE_DIR", stack.home.join("cache-of-tests"));
+    command
+}
+
+fn token(stack: &Stack) -> String {
+    support::read(&stack.home.join("tokens/agent-1.jwt"))
+}
+
+/// What somebody else is told who asks for this path.
+fn outcome(stack: &Stack, path: &str) -> String {
+    let args = json!({"repo": REPO, "paths": [path]});
+    let headers = [("x-session-id", "somebody-else")];
+    let token = token(stack);
+    let call = stack.rpc(&token, "acquire_lock", args, &headers);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (_, answer) = runtime.block_on(call);
+    answer["outcome"].as_str().unwrap_or_default().to_owned()
+}
+
+fn ok(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", told(&output));
+    output
+}
+
+/// Where `tests/clients/setup.sh` put the clients.
+fn clients() -> &'static Path {
+    static THERE: OnceLock<PathBuf> = OnceLock::new();
+    THERE.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/setup.sh");
+        let output = ok(Command::new("sh").arg(script));
+        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+    })
+}
+
+// ------------------------------------------------- a client of a dozen lines
+
+/// Speaks the protocol line by line, where a test needs what no SDK would do.
+struct Client {
+    bridge: Child,
+    input: Option<ChildStdin>,
+    lines: Receiver<Value>,
+    news: Vec<Value>,
+    last: u64,
+}
+
+impl Client {
+    /// Starts the bridge and shakes hands.
+    fn connect(command: &mut Command) -> Self {
+        let mut client = Self::start(command);
+        client.hello();
+        client
+    }
+
+    fn start(command: &mut Command) -> Self {
+        let mut bridge = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(bridge.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                // Nothing but the protocol may come out of there.
+                if sender.send(serde_json::from_str(&line).unwrap()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            input: bridge.stdin.take(),
+            bridge,
+            lines,
+            news: Vec::new(),
+            last: 0,
+        }
+    }
+
+    fn hello(&mut self) -> Value {
+        let params = json!({"protocolVersion": "2025-06-18", "capabilities": {},
+                            "clientInfo": {"name": "test", "version": "1"}});
+        let hello = self.ask("initialize", &params);
+        self.write(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        hello
+    }
+
+    fn write(&mut self, message: &Value) {
+        let input = self.input.as_mut().unwrap();
+        writeln!(input, "{message}").unwrap();
+        input.flush().unwrap();
+    }
+
+    fn ask(&mut self, method: &str, params: &Value) -> Value {
+        self.last += 1;
+        let id = self.last;
+        self.write(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
+        loop {
+            let message = self.lines.recv_timeout(SOON).expect(method);
+            if message["id"] == json!(id) {
+                return message["result"].clone();
+            }
+            self.news.push(message);
+        }
+    }
+
+    fn call(&mut self, tool: &str, args: &Value) -> Value {
+        self.ask("tools/call", &json!({"name": tool, "arguments": args}))
+    }
+
+    fn lock(&mut self, path: &str) -> Value {
+        let result = self.call("acquire_lock", &json!({"repo": REPO, "paths": [path]}));
+        assert_eq!(result["isError"], json!(false), "{result}");
+        serde_json::from_str(text(&result)).unwrap()
+    }
+
+    fn tools(&mut self) -> Vec<String> {
+        let listing = self.ask("tools/list", &json!({}));
+        let tools = listing["tools"].as_array().unwrap();
+        let name = |tool: &Value| tool["name"].as_str().unwrap().to_owned();
+        tools.iter().map(name).collect()
+    }
+
+    /// Waits for a notification.
+    fn hear(&mut self, method: &str) -> Value {
+        let until = Instant::now() + SOON;
+        loop {
+            let heard = self.news.iter().position(|news| news["method"] == method);
+            if let Some(heard) = heard {
+                return self.news.remove(heard);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            self.news.push(self.lines.recv_timeout(left).expect(method));
+        }
+    }
+
+    /// Ends the input, as a client does that goes, and waits for the bridge.
+    fn leave(mut self) {
+        drop(self.input.take());
+        assert!(self.wait().success());
+    }
+
+    fn wait(&mut self) -> std::process::ExitStatus {
+        let until = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.bridge.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < until, "the bridge does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.bridge.kill();
+        let _ = self.bridge.wait();
+    }
+}
+
+fn text(result: &Value) -> &str {
+    assert!(result.get("structuredContent").is_none(), "{result}");
+    result["content"][0]["text"].as_str().unwrap()
+}
+
+/// A bridge over HTTP, and where it is.
+fn http_bridge(stack: &Stack) -> (Child, String) {
+    let mut command = bridge(stack);
+    command.args(["--http", "127.0.0.1:0"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let said = child.stderr.take().unwrap();
+    BufReader::new(said).read_line(&mut line).unwrap();
+    let url = line.split_whitespace().last().unwrap().to_owned();
+    assert!(url.starts_with("http://127.0.0.1:"), "{line}");
+    (child, url)
+}
+
+// -------------------------------------------------------------------- tests
+
+/// Both eras, over standard input and over HTTP, with the official SDK.
+#[test]
+fn the_official_sdk_walks_through_everything() {
+    let stack = shared();
+    let (mut server, url) = http_bridge(stack);
+    for era in ["legacy", "auto"] {
+        for over_http in [false, true] {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/walk.py");
+            let mut python = Command::new(clients().join("python/bin/python"));
+            python.arg(script).arg(era);
+            python.env("COORD_HOME", &stack.home).current_dir("/");
+            if over_http {
+                python.args(["--url", &url]);
+                python.env("COORD_TOKEN", token(stack));
+            } else {
+                python.args([COORD, "mcp"]);
+                python.env_remove("COORD_TOKEN");
+            }
+            let saw: Value = serde_json::from_slice(&ok(&mut python).stdout).unwrap();
+            check_walk(&saw, era);
+        }
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+fn check_walk(saw: &Value, era: &str) {
+    let version = if era == "legacy" {
+        "2025-11-25"
+    } else {
+        "2026-07-28"
+    };
+    assert_eq!(saw["protocol"], version, "{saw}");
+    let instructions = saw["instructions"].as_str().unwrap();
+    assert!(instructions.contains("acquire_lock"), "{instructions}");
+    assert!(instructions.chars().count() <= 600);
+    let has = |list: &str, name: &str| saw[list].as_array().unwrap().contains(&json!(name));
+    assert!(
+        has("tools", "acquire_lock") && has("tools", "check_locks"),
+        "{saw}"
+    );
+    assert!(
+        !has("tools", "end_session"),
+        "the core toolset is short: {saw}"
+    );
+    assert!(has("resources", "locks://current") && has("prompts", "start_editing"));
+    assert!(
+        saw["prompt"]
+            .as_str()
+            .unwrap()
+            .contains("rename the widget")
+    );
+    assert_eq!(saw["mime_type"], "application/json");
+    assert_eq!(saw["acquired"]["outcome"], "acquired");
+    assert_eq!(saw["renewed"], "renewed");
+    assert_eq!(
+        (&saw["updated"], &saw["listed"]),
+        (&json!(true), &json!(true))
+    );
+    assert_eq!(saw["misspelt"]["is_error"], true);
+    let misspelt = saw["misspelt"]["text"].as_str().unwrap();
+    assert!(
+        misspelt.contains("`path`: did you mean `paths`?"),
+        "{misspelt}"
+    );
+    assert_eq!(saw["refused"]["is_error"], true);
+    let refused = saw["refused"]["text"].as_str().unwrap();
+    assert!(refused.starts_with("ttl_out_of_range: "), "{refused}");
+    assert!(refused.contains("\nnext: "), "{refused}");
+    assert_eq!(saw["unknown_tool"]["code"], -32602);
+    assert!(saw["unknown_resource"].is_object(), "{saw}");
+}
+
+#[test]
+fn the_core_listing_costs_at_most_1500_tokens() {
+    let stack = shared();
+    let mut client = Client::connect(&mut bridge(stack));
+    let listing = client.ask("tools/list", &json!({})).to_string();
+    let tokens = listing.len().div_ceil(4);
+    assert!(tokens <= 1500, "{tokens} tokens: {listing}");
+    for name in client.tools() {
+        assert!(name.len() <= 24, "{name}");
+    }
+    let mut full = Client::connect(bridge(stack).args(["--toolset", "full"]));
+    let full = full.tools();
+    assert!(full.len() > client.tools().len());
+    assert!(client.tools().iter().all(|tool| full.contains(tool)));
+}
+
+/// `--strict` fails for schemas that some model provider would refuse.
+#[test]
+fn the_inspector_finds_nothing_in_either_era() {
+    let stack = shared();
+    let node = clients().join("node/node_modules/.bin");
+    let path = std::env::var("PATH").unwrap();
+    for era in ["legacy", "modern"] {
+        for toolset in ["core", "full"] {
+            let mut inspector = Command::new(node.join("mcp-inspector"));
+            inspector.args(["--cli", "--strict", "--protocol-era", era]);
+            inspector.args(["--method", "tools/list", "--format", "json"]);
+            inspector.args(["-e", &format!("COORD_HOME={}", stack.home.display())]);
+            inspector.args([COORD, "mcp", "--toolset", toolset]);
+            inspector.env("PATH", format!("{}:{path}", node.display()));
+            let listing = ok(&mut inspector).stdout;
+            let listing = String::from_utf8_lossy(&listing);
+            assert!(listing.contains("acquire_lock"), "{listing}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_goes_frees_its_locks() {
+    let stack = shared();
+    let mut first = Client::connect(&mut bridge(stack));
+    assert_eq!(first.lock("src/eof.rs")["outcome"], "acquired");
+    let mut second = Client::connect(&mut bridge(stack));
+    // Another process of the same agent is another session; being held is no error.
+    assert_eq!(second.lock("src/eof.rs")["outcome"], "held");
+    first.leave();
+    assert_eq!(second.lock("src/eof.rs")["outcome"], "acquired");
+
+    let pid = nix::unistd::Pid::from_raw(second.bridge.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert!(second.wait().success());
+    assert_eq!(outcome(stack, "src/eof.rs"), "acquired");
+}
+
+/// Each session that calls of one process opened ends with it.
+#[test]
+fn sessions_that_the_host_names_end_with_the_process_too() {
+    let stack = shared();
+    let mut client = Client::connect(&mut bridge(stack));
+    for session in ["thread-1", "thread-2"] {
+        let path = format!("src/{session}.rs");
+        let args = json!({"repo": REPO, "paths": [path]});
+        let params = json!({"name": "acquire_lock", "arguments": args,
+                            "_meta": {"sessionId": session}});
+        let result = client.ask("tools/call", &params);
+        assert!(text(&result).contains("\"acquired\""), "{result}");
+    }
+    // Under the name of the other thread it is somebody else's.
+    let params = json!({"name": "acquire_lock", "_meta": {"sessionId": "thread-2"},
+                        "arguments": {"repo": REPO, "paths": ["src/thread-1.rs"]}});
+    let result = client.ask("tools/call", &params);
+    assert!(text(&result).contains("thread-1"), "{result}");
+    client.leave();
+    assert_eq!(outcome(stack, "src/thread-1.rs"), "acquired");
+    assert_eq!(outcome(stack, "src/thread-2.rs"), "acquired");
+}
+
+/// A home whose stack comes and goes.
+struct Home(PathBuf);
+
+impl Home {
+    fn new() -> Self {
+        let name = format!("coord-mcp-{}", uuid::Uuid::new_v4().simple());
+        // Directly in the temporary directory, where the servers' account may go too.
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn run(&self, args: &[&str]) {
+        ok(self.coord().args(args));
+    }
+
+    fn coord(&self) -> Command {
+        let mut command = coord();
+        command.env("COORD_HOME", &self.0);
+        command.env("COORD_CACHE_DIR", self.0.join("cache-of-tests"));
+        command.env_remove("CLAUDE_CODE_SESSION_ID");
+        command
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = self.coord().arg("down").output();
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_coordinator_that_is_down_is_explained_and_its_return_noticed() {
+    let home = Home::new();
+    let up = ["up", "--port", "0", "--detach"];
+    home.run(&up);
+    let mut before = Client::connect(home.coord().arg("mcp"));
+    let tools = before.tools();
+    before.leave();
+    home.run(&["down"]);
+
+    let started = Instant::now();
+    let mut client = Client::start(home.coord().args(["mcp", "--refresh", "1"]));
+    client.hello();
+    assert!(started.elapsed() < Duration::from_secs(3));
+    assert_eq!(client.tools(), tools, "the list of last time");
+    let result = client.call("acquire_lock", &json!({"paths": ["src/a.rs"]}));
+    assert_eq!(result["isError"], true);
+    let said = text(&result);
+    assert!(said.starts_with("coordinator_unreachable: "), "{said}");
+    assert!(said.contains("coord up"), "{said}");
+
+    // It comes back, on another port, and has learnt something.
+    home.run(&up);
+    let state = support::read(&home.0.join("state.json"));
+    let state: Value = serde_json::from_str(&state).unwrap();
+    support::psql(
+        Path::new(state["socket"].as_str().unwrap()),
+        "create function coord_v1.wave() returns jsonb language sql stable
+           return '{\"outcome\": \"waved\"}'::jsonb;
+         comment on function coord_v1.wave is e'Wave.\\n@toolset core';
+         grant execute on function coord_v1.wave to coord_agent;
+         notify pgrst, 'reload schema'",
+    );
+    client.hear("notifications/tools/list_changed");
+    assert!(client.tools().contains(&"wave".to_owned()));
+    assert_eq!(client.lock("src/a.rs")["outcome"], "acquired");
+    assert!(text(&client.call("wave", &json!({}))).contains("waved"));
+}
+
+#[test]
+fn a_coordinator_that_was_never_seen_is_said_to_be_so() {
+    let nowhere = Home::new();
+    let mut client = Client::start(nowhere.coord().arg("mcp"));
+    let hello = client.hello();
+    let instructions = hello["instructions"].as_str().unwrap();
+    assert!(instructions.contains("never reached"), "{instructions}");
+    assert!(client.tools().is_empty());
+    let result = client.call("acquire_lock", &json!({"paths": ["src/a.rs"]}));
+    assert_eq!(result["isError"], true);
+    assert!(text(&result).contains("coord up"), "{result}");
+}
+
+#[test]
+fn http_wants_the_callers_own_token_and_ends_its_session() {
+    let stack = shared();
+    let (mut server, url) = http_bridge(stack);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let nobody = http.post(&url).body("{}").send().await.unwrap();
+        assert_eq!(nobody.status(), 401);
+        assert!(nobody.headers().contains_key("www-authenticate"));
+
+        let ask = |session: Option<String>, body: Value| {
+            let mut request = http
+                .post(&url)
+                .bearer_auth(token(stack))
+                .header("accept", "application/json, text/event-stream")
+                .json(&body);
+            if let Some(session) = session {
+                request = request.header("mcp-session-id", session);
+            }
+            request.send()
+        };
+        let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+            "protocolVersion": "2025-06-18", "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"}}});
+        let hello = ask(None, hello).await.unwrap();
+        let session = hello.headers()["mcp-session-id"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let lock = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {
+            "name": "acquire_lock", "arguments": {"repo": REPO, "paths": ["src/http.rs"]}}});
+        let locked = ask(Some(session.clone()), lock).await.unwrap();
+        assert!(locked.text().await.unwrap().contains("acquired"));
+        let other = json!({"repo": REPO, "paths": ["src/http.rs"]});
+        let other = stack.rpc(&token(stack), "acquire_lock", other, &[]).await;
+        assert_eq!(other.1["outcome"], "held");
+
+        let gone = http
+            .delete(&url)
+            .bearer_auth(token(stack))
+            .header("mcp-session-id", session);
+        assert!(gone.send().await.unwrap().status().is_success());
+    });
+    assert_eq!(outcome(stack, "src/http.rs"), "acquired");
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
+fn a_subscriber_hears_of_changes_and_not_of_countdowns() {
+    let stack = shared();
+    // A repo of its own: other tests lock in the common one.
+    let repo = "local/subscriptions";
+    let token = stack.mint("subscriber", "cli", repo);
+    let lock = |path: &str| {
+        let args = json!({"repo": repo, "paths": [path]});
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let call = stack.rpc(&token, "acquire_lock", args, &[]);
+        assert_eq!(runtime.block_on(call).1["outcome"], "acquired");
+    };
+    let mut client = Client::connect(bridge(stack).env("COORD_TOKEN", &token));
+    lock("src/before.rs");
+    client.ask("resources/subscribe", &json!({"uri": "locks://current"}));
+    // Two seconds of one lock's time running down are no news.
+    match client.lines.recv_timeout(Duration::from_millis(2500)) {
+        Err(RecvTimeoutError::Timeout) => {}
+        news => panic!("{news:?}"),
+    }
+    lock("src/after.rs");
+    let news = client.hear("notifications/resources/updated");
+    assert_eq!(news["params"]["uri"], "locks://current");
+}
