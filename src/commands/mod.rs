@@ -2,6 +2,7 @@
 
 pub mod call;
 mod completions;
+mod demo;
 mod doctor;
 mod down;
 mod env;
@@ -43,6 +44,8 @@ pub enum Command {
     Call(call::Args),
     /// Serve the coordinator's tools to an MCP client
     Mcp(mcp::Args),
+    /// Two agents and one file: a tour on a throw-away stack
+    Demo,
     /// Print shell completions
     Completions(completions::Args),
     /// Write manual pages
@@ -67,6 +70,7 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Lock(args) => lock::run(args, global).await,
         Command::Call(args) => call::run(args, global).await,
         Command::Mcp(args) => mcp::run(args, global).await,
+        Command::Demo => Ok(demo::run().await),
         Command::Completions(args) => Ok(completions::run(&args)),
         Command::Man(args) => man::run(&args),
         Command::RunChild(args) => Ok(run_child::run(&args)),
