@@ -468,7 +468,7 @@ begin
     ) f
     where (f.lock).expires_at > v_now
   ) d;
-  return jsonb_build_object('locks', coalesce(v_locks, '[]'), 'total', v_total);
+  return jsonb_build_object('repo', v_repo, 'locks', coalesce(v_locks, '[]'), 'total', v_total);
 end
 $$;
 
