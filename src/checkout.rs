@@ -5,27 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::settings::env;
+use crate::stack::origin;
 
-/// The repository to speak of: `COORD_REPO`, else the address of the remote `origin`.
+/// The repository to speak of: `COORD_REPO`, else the address of git's remote here.
 #[must_use]
 pub fn repo() -> Option<String> {
-    env("COORD_REPO").or_else(|| {
-        git(&["remote", "get-url", "origin"])
-            .filter(|url| !url.is_empty())
-            .map(|url| without_secret(&url))
-    })
-}
-
-/// Some people keep a token in the address of their remote: it goes nowhere.
-fn without_secret(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://{host}{path}"),
-        None => url.to_owned(),
-    }
+    env("COORD_REPO").or_else(origin::remote)
 }
 
 /// A checkout and the place in it where the caller stands.
@@ -112,17 +97,6 @@ fn git(args: &[&str]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_token_in_the_remote_is_dropped() {
-        let plain = "https://example.com/o/r.git";
-        assert_eq!(without_secret("https://u:t@example.com/o/r.git"), plain);
-        assert_eq!(without_secret(plain), plain);
-        assert_eq!(
-            without_secret("git@example.com:o/r.git"),
-            "git@example.com:o/r.git"
-        );
-    }
 
     #[test]
     fn paths_are_said_from_the_root() {

@@ -8,6 +8,7 @@ use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, span, styled};
 use crate::exit::Exit;
 use crate::rpc::{Answer, Client};
 use crate::settings::Global;
+use crate::stack::clock;
 
 /// Arguments of `coord lock`.
 #[derive(Debug, clap::Args)]
@@ -159,17 +160,8 @@ fn names(typed: &[String]) -> Value {
 }
 
 /// Seconds from `90`, `30m` or `2h`.
-fn seconds(text: &str) -> Result<i64, String> {
-    let (number, unit) = match text.char_indices().last() {
-        Some((at, 's')) => (&text[..at], 1),
-        Some((at, 'm')) => (&text[..at], 60),
-        Some((at, 'h')) => (&text[..at], 3600),
-        _ => (text, 1),
-    };
-    let number: Option<i64> = number.parse().ok();
-    number
-        .and_then(|number| number.checked_mul(unit))
-        .ok_or_else(|| "write it in seconds, or as 30m or 2h".to_owned())
+fn seconds(text: &str) -> Result<i64, &'static str> {
+    clock::duration(text).ok_or("write it in seconds, or as 30m or 2h")
 }
 
 /// Prints an answer: what was done to standard output, what was refused to standard error.
@@ -400,16 +392,6 @@ fn next(body: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_have_units() {
-        assert_eq!(seconds("90"), Ok(90));
-        assert_eq!(seconds("30m"), Ok(1800));
-        assert_eq!(seconds("2h"), Ok(7200));
-        for wrong in ["", "m", "2 days", "h2"] {
-            assert!(seconds(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_refusal_says_who_holds_what_why_and_for_how_long() {
