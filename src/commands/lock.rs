@@ -268,9 +268,12 @@ fn released(body: &Value) -> String {
     out.concat()
 }
 
+/// Locks of one repo, or of every granted one with a column that tells them apart.
 fn listed(body: &Value) -> String {
-    let rows = rows(body, "locks", |lock| {
+    let repo = body.get("repo").and_then(Value::as_str);
+    let mut rows = rows(body, "locks", |lock| {
         vec![
+            text(lock, "repo"),
             text(lock, "path"),
             text(lock, "mode"),
             text(lock, "holder"),
@@ -281,19 +284,26 @@ fn listed(body: &Value) -> String {
             text(lock, "reason"),
         ]
     });
-    let repo = text(body, "repo");
+    let place = repo.map_or(String::new(), |repo| format!(" in {repo}"));
     if rows.is_empty() {
-        return format!("no locks in {repo}\n");
+        return format!("no locks{place}\n");
     }
-    let names = [
-        "path", "mode", "holder", "type", "session", "left", "fence", "reason",
+    let mut names = vec![
+        "repo", "path", "mode", "holder", "type", "session", "left", "fence", "reason",
     ];
-    let styles = [NAME, FAINT, GOOD, FAINT, FAINT];
+    let mut styles = vec![FAINT, NAME, FAINT, GOOD, FAINT, FAINT];
+    if repo.is_some() {
+        names.remove(0);
+        styles.remove(0);
+        for row in &mut rows {
+            row.remove(0);
+        }
+    }
     let mut out = vec![show::table(&names, &rows, &styles)];
     let total = body.get("total").and_then(Value::as_u64);
     if total.is_some_and(|total| total > rows.len() as u64) {
         out.push(format!(
-            "the newest {} of {} in {repo}\n",
+            "the newest {} of {}{place}\n",
             rows.len(),
             text(body, "total")
         ));
