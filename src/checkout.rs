@@ -1,17 +1,8 @@
-//! The git checkout around the working directory: which repository it is, and
-//! what a path typed here is called in it. The coordinator canonicalises the rest.
+//! The git checkout around the working directory: what a path typed here is
+//! called in it. The coordinator canonicalises the rest.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-
-use crate::settings::env;
-use crate::stack::origin;
-
-/// The repository to speak of: `COORD_REPO`, else the address of git's remote here.
-#[must_use]
-pub fn repo() -> Option<String> {
-    env("COORD_REPO").or_else(origin::remote)
-}
 
 /// A checkout and the place in it where the caller stands.
 #[derive(Clone, Debug)]

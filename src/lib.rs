@@ -10,6 +10,7 @@ pub mod cli;
 pub mod commands;
 pub mod exit;
 pub mod mcp;
+pub mod remote;
 pub mod rpc;
 pub mod settings;
 pub mod stack;

@@ -14,7 +14,7 @@ select is((select t -> 'inputSchema' from jsonb_array_elements(core -> 'tools') 
   '{"type": "object", "additionalProperties": false, "required": ["paths"], "properties": {
     "paths": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 64, "description": "Repo-relative: src/a.rs is a file, src/ a directory with all below it, ./ everything."},
     "repo": {"type": "string", "maxLength": 1024, "description": "host/owner/name or remote URL; optional if granted just one."},
-    "mode": {"type": "string", "enum": ["exclusive", "shared"], "default": "exclusive", "description": "shared: many may hold it, none exclusively."},
+    "mode": {"type": "string", "enum": ["exclusive", "shared"], "default": "exclusive", "description": "exclusive to edit; shared to keep others from editing what you read."},
     "ttl_seconds": {"type": "integer", "minimum": 30, "maximum": 28800, "default": 1800, "description": "Lease in seconds."},
     "reason": {"type": "string", "maxLength": 500, "description": "Why, in a few words; others see it."}}}'::jsonb, 'arguments with types, ranges, enums and defaults') from catalog;
 select is((select t -> 'annotations' from jsonb_array_elements(core -> 'tools') t where t ->> 'name' = 'check_locks'), '{"readOnlyHint": true, "openWorldHint": false}', 'a read says so') from catalog;

@@ -45,8 +45,9 @@ select is_empty(
 
 -- A helper that only bodies can call runs under their empty path: a SET of its own would
 -- cost microseconds a call, and keep SQL from being inlined. Wrappers: the next rule.
+-- pre_request, SECURITY INVOKER, reads the path to learn which schema is called.
 select is_empty(
-  $$select f.signature from functions f where f.schema = 'coord'
+  $$select f.signature from functions f where f.schema = 'coord' and f.signature <> 'coord.pre_request()'
     and (f.definer or f.prorettype = 'trigger'::regtype or exists (
       select from pg_roles r where r.rolname in ('anon', 'coord_agent', 'coord_operator', 'coord_auditor')
       and r.oid <> f.proowner and has_function_privilege(r.oid, f.oid, 'execute') and f.language <> 'sql'))
@@ -67,7 +68,6 @@ select set_eq(
   $$select f.name::text from functions f where f.owner = 'coord_janitor'$$,
   array[
     'admit',            -- the token's check: who calls is not known yet
-    'pre_request',      -- calls admit
     'open_session',     -- part of admit: the session's row before there is a caller
     'renew_session',    -- the same
     'reap_sessions',    -- ends dead sessions of all agents

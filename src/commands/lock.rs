@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::checkout::{self, Checkout};
+use crate::checkout::Checkout;
 use crate::commands::Error;
 use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, span, styled};
 use crate::exit::Exit;
+use crate::remote;
 use crate::rpc::{Answer, Client};
 use crate::settings::Global;
 use crate::stack::clock;
@@ -96,7 +97,7 @@ struct Repo {
 impl Repo {
     /// The arguments that every call begins with.
     fn args(self) -> Map<String, Value> {
-        let repo = self.name.or_else(checkout::repo);
+        let repo = self.name.or_else(remote::repo);
         Map::from_iter(repo.map(|repo| ("repo".to_owned(), repo.into())))
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod call;
 mod completions;
+mod compose_env;
 mod demo;
 mod doctor;
 mod down;
@@ -44,6 +45,8 @@ pub enum Command {
     Call(call::Args),
     /// Serve the coordinator's tools to an MCP client
     Mcp(mcp::Args),
+    /// Print the secrets that docker-compose.yml wants, for its .env
+    ComposeEnv,
     /// Two agents and one file: a tour on a throw-away stack
     Demo,
     /// Print shell completions
@@ -70,6 +73,7 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Lock(args) => lock::run(args, global).await,
         Command::Call(args) => call::run(args, global).await,
         Command::Mcp(args) => mcp::run(args, global).await,
+        Command::ComposeEnv => Ok(compose_env::run(global)?),
         Command::Demo => Ok(demo::run().await),
         Command::Completions(args) => Ok(completions::run(&args)),
         Command::Man(args) => man::run(&args),

@@ -6,8 +6,8 @@ use super::home::{Home, write_private};
 use super::keys::Keys;
 use super::progress::say;
 use super::token::{self, Claims, OPERATOR, Role};
-use super::{Doing, Error, origin};
-use crate::rpc;
+use super::{Doing, Error};
+use crate::{remote, rpc};
 
 /// The first agent.
 pub const AGENT: &str = "agent-1";
@@ -44,7 +44,7 @@ pub async fn ensure(home: &Home, keys: &Keys, url: &str) -> Result<(), Error> {
             let repos = [repo.to_owned()];
             token::register(&client, AGENT, AGENT_TYPE, Role::Agent, &repos).await
         };
-        let repo = origin::remote().unwrap_or_else(|| PLAYGROUND.to_owned());
+        let repo = remote::address().unwrap_or_else(|| PLAYGROUND.to_owned());
         match register(&repo).await {
             Ok(_) => {}
             // A remote may be anything, a directory for example; that is no reason not to start.

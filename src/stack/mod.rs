@@ -8,7 +8,6 @@ pub mod home;
 pub mod keys;
 pub mod lock;
 pub mod migrate;
-pub mod origin;
 pub mod postgres;
 pub mod postgrest;
 pub mod postgrest_binary;

@@ -292,23 +292,38 @@ begin
 end
 $$;
 comment on function coord.admit is 'Checks the token behind this call, opens or renews its session and tells who calls; refuses everything else.';
-grant execute on function coord.admit to coord_owner;
+grant execute on function coord.admit to coord_owner, coord_agent, coord_operator, coord_auditor;
 
-create function coord.pre_request() returns void
+set role coord_owner;
+
+create function coord.refuse_anonymous() returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  -- Supabase's own roles pass through the same PostgREST.
+  perform coord.fail('token_required');
+end
+$$;
+comment on function coord.refuse_anonymous is 'Refuses a call without a token, in words.';
+grant execute on function coord.refuse_anonymous to anon;
+
+-- SECURITY INVOKER and without a search_path of its own: PostgREST sets the path to
+-- the schema that is called, and that tells which calls of anon are for us.
+create function coord.pre_request() returns void
+language plpgsql
+as $$
+begin
   if current_setting('role') in ('coord_agent', 'coord_operator', 'coord_auditor') then
     perform coord.admit();
+  elsif current_setting('role') = 'anon' and current_setting('search_path') ~ '^"?coord_v1"?(,|$)'
+    and current_setting('request.path', true) not in ('/rpc/health', '/') then
+    -- The grants refuse it as well; this says why.
+    perform coord.refuse_anonymous();
   end if;
+  -- Supabase's own roles pass through the same PostgREST.
 end
 $$;
 comment on function coord.pre_request is 'PostgREST''s db-pre-request: refuses bad tokens before views and functions run.';
 grant execute on function coord.pre_request to public;
-
-set role coord_owner;
-
 create function coord.caller() returns coord.caller
 language plpgsql
 as $$

@@ -57,20 +57,21 @@ end
 $$;
 comment on function coord.json_schema is 'JSON Schema of a type, domains with their comments.';
 
-create function coord.input_schema(p_function oid) returns jsonb
+create function coord.input_schema(p_function oid) returns json
 language sql stable
 begin atomic
-  select jsonb_strip_nulls(jsonb_build_object(
+  -- json, not jsonb: arguments stay in the order of the signature.
+  select json_strip_nulls(json_build_object(
     'type', 'object',
-    'properties', coalesce(jsonb_object_agg(a.name, coord.json_schema(a.type)
+    'properties', coalesce(json_object_agg(a.name, coord.json_schema(a.type)
       || case
         when a.default_text ~ '^-?[0-9]+$' then jsonb_build_object('default', a.default_text::bigint)
         when a.default_text ~ '^(true|false)$' then jsonb_build_object('default', a.default_text::boolean)
         when a.default_text ~ '^\(*''[^'']+''::(text|character varying)\M(?!\[)' then
           jsonb_build_object('default', (regexp_match(a.default_text, '''([^'']+)'''))[1])
         else '{}'
-      end) filter (where a.name is not null), '{}'),
-    'required', jsonb_agg(a.name order by a.n) filter (where a.n <= a.required),
+      end order by a.n) filter (where a.name is not null), '{}'),
+    'required', json_agg(a.name order by a.n) filter (where a.n <= a.required),
     'additionalProperties', false))
   from pg_catalog.pg_proc p
   left join lateral (
@@ -91,11 +92,11 @@ return 'Other agents work in this repository too. Before you edit files, call ac
   'Every answer says in next what to do now.';
 comment on function coord.instructions is 'What an agent is told when it connects; at most 600 characters.';
 
-create function coord.tool_catalog(p_toolset text, p_role name) returns jsonb
+create function coord.tool_catalog(p_toolset text, p_role name) returns json
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
-  v_catalog jsonb;
+  v_catalog json;
 begin
   if coalesce(p_toolset, 'full') not in ('core', 'full') then
     perform coord.fail('argument_invalid', 'toolset is core or full');
@@ -115,28 +116,29 @@ begin
       coord.input_schema(d.oid) as input
     from described d where d.comment is not null
   )
-  select jsonb_build_object(
+  select json_build_object(
     'instructions', coord.instructions(),
-    'tools', coalesce(jsonb_agg(jsonb_build_object(
+    'tools', coalesce(json_agg(json_build_object(
         'name', l.name, 'title', l.title, 'description', l.description, 'help', l.help, 'toolset', l.toolset,
         'inputSchema', l.input,
         'annotations', jsonb_build_object('readOnlyHint', l.reads, 'openWorldHint', false)
           || case when l.reads then '{}' else jsonb_build_object(
             'destructiveHint', coord.annotated(l.comment, 'destructive'), 'idempotentHint', coord.annotated(l.comment, 'idempotent')) end)
       order by l.toolset, l.name) filter (where l.prompt is null and (l.toolset = 'core' or p_toolset is distinct from 'core')), '[]'),
-    'resources', coalesce(jsonb_agg(jsonb_build_object(
+    'resources', coalesce(json_agg(jsonb_build_object(
         'uri', l.resource, 'name', split_part(l.resource, ':', 1), 'title', l.title, 'description', l.description,
         'mimeType', 'application/json', 'function', l.name)
       order by l.resource) filter (where l.resource is not null), '[]'),
-    'resourceTemplates', '[]'::jsonb,
-    'prompts', coalesce(jsonb_agg(jsonb_build_object(
+    'resourceTemplates', '[]'::json,
+    'prompts', coalesce(json_agg(json_build_object(
         'name', l.prompt, 'title', l.title, 'description', l.description, 'function', l.name,
-        'arguments', (select coalesce(jsonb_agg(jsonb_build_object('name', a.key, 'description', a.value ->> 'description',
-            'required', coalesce(l.input -> 'required' ? a.key, false)) order by a.key), '[]')
-          from jsonb_each(l.input -> 'properties') a))
+        'arguments', (select coalesce(json_agg(json_build_object('name', a.key, 'description', a.value ->> 'description',
+            'required', coalesce(l.input::jsonb -> 'required' ? a.key, false))), '[]')
+          from json_each(l.input -> 'properties') a))
       order by l.prompt) filter (where l.prompt is not null), '[]'))
   into v_catalog from listed l;
-  return jsonb_build_object('revision', md5(v_catalog::text)) || v_catalog;
+  return json_build_object('revision', md5(v_catalog::text), 'instructions', v_catalog -> 'instructions', 'tools', v_catalog -> 'tools',
+    'resources', v_catalog -> 'resources', 'resourceTemplates', v_catalog -> 'resourceTemplates', 'prompts', v_catalog -> 'prompts');
 end
 $$;
 
@@ -177,7 +179,7 @@ create domain coord_v1.task as text;
 comment on domain coord_v1.task is $$What you are about to do.
 @schema {"maxLength": 2000}$$;
 
-create function coord_v1.tool_catalog(toolset coord_v1.toolset default 'full') returns jsonb
+create function coord_v1.tool_catalog(toolset coord_v1.toolset default 'full') returns json
 language sql stable
 return coord.tool_catalog(toolset, current_user);
 comment on function coord_v1.tool_catalog is $$Describe every function you may call, as tools, resources and prompts.

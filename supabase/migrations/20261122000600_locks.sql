@@ -576,7 +576,7 @@ create domain coord_v1.paths as text[];
 comment on domain coord_v1.paths is $$Repo-relative: src/a.rs is a file, src/ a directory with all below it, ./ everything.
 @schema {"minItems": 1, "maxItems": 64}$$;
 create domain coord_v1.lock_mode as text;
-comment on domain coord_v1.lock_mode is $$shared: many may hold it, none exclusively.
+comment on domain coord_v1.lock_mode is $$exclusive to edit; shared to keep others from editing what you read.
 @schema {"enum": ["exclusive", "shared"]}$$;
 create domain coord_v1.ttl_seconds as integer;
 comment on domain coord_v1.ttl_seconds is $$Lease in seconds.

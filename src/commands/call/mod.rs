@@ -10,10 +10,10 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::checkout;
 use crate::cli;
 use crate::commands::{Error, show};
 use crate::exit::Exit;
+use crate::remote;
 use crate::rpc::{self, Client};
 use crate::settings::Global;
 use grammar::{Catalogue, Function};
@@ -82,7 +82,7 @@ async fn run_known(
     };
     if function.takes_repo()
         && args.get("repo").is_none_or(Value::is_null)
-        && let Some(repo) = checkout::repo()
+        && let Some(repo) = remote::repo()
     {
         args.insert("repo".to_owned(), repo.into());
     }
