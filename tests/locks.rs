@@ -569,7 +569,7 @@ fn batches_in_any_order_never_deadlock() {
     let agents: Vec<Agent> = (0..10)
         .map(|number| Agent::new(&format!("batch-{number}"), "batches"))
         .collect();
-    let settings = json!({"paths": TREE, "most": 5, "until": now() + 6.0});
+    let settings = json!({"paths": TREE, "until": now() + 6.0});
     let histories = work("batches", &agents, &settings, 7000);
     no_errors(
         &histories,
@@ -587,16 +587,42 @@ fn batches_in_any_order_never_deadlock() {
     assert_eq!(deadlocks(), before);
 }
 
-/// Calls of one session at once, as of an agent whose subagents share its session.
+/// Calls of one session at once, as of an agent whose subagents share its session, and its end between them.
 #[test]
 fn parallel_calls_of_one_session_never_deadlock() {
-    let before = deadlocks();
     let agent = Agent::new("busy", "one-session").in_session("busy");
     let agents: Vec<Agent> = (0..8).map(|_| agent.clone()).collect();
+    churn(&agents, &["acquire_lock", "release_lock"], 8000);
+    churn(
+        &agents,
+        &["acquire_lock", "release_lock", "end_session"],
+        8100,
+    );
+}
+
+/// An operator takes locks away while their holder renews them.
+#[test]
+fn breaking_locks_never_deadlocks() {
+    let holder = Agent::new("broken", "breaking").in_session("broken");
+    let operator = Agent {
+        name: "operator".to_owned(),
+        token: shared().operator.clone(),
+        ..holder.clone()
+    };
+    let renewing = std::thread::spawn(move || churn(&vec![holder; 3], &["acquire_lock"], 9100));
+    churn(&vec![operator; 3], &["force_release_lock"], 9200);
+    renewing.join().unwrap();
+}
+
+fn churn(agents: &[Agent], functions: &[&str], seed: usize) {
+    let before = deadlocks();
     let paths: Vec<String> = (0..40).map(|number| format!("f{number}.rs")).collect();
-    let settings = json!({"paths": paths, "most": 40, "until": now() + 5.0});
-    let histories = work("batches", &agents, &settings, 8000);
-    no_errors(&histories, &["acquired", "renewed", "released", "not_held"]);
+    let settings = json!({"paths": paths, "functions": functions, "until": now() + 4.0});
+    let histories = work("churn", agents, &settings, seed);
+    let outcomes = ["acquired", "renewed", "released", "not_held", "ended"];
+    no_errors(&histories, &outcomes);
+    let calls: usize = histories.iter().map(Vec::len).sum();
+    assert!(calls >= 50, "they hardly met: {calls} calls");
     assert_eq!(deadlocks(), before);
 }
 
