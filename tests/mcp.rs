@@ -5,14 +5,13 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 mod support;
-use support::{COORD, Stack, coord, shared, told};
+use support::{COORD, Stack, clients, coord, script, shared, told};
 
 const REPO: &str = "local/playground";
 const SOON: Duration = Duration::from_secs(15);
@@ -44,16 +43,6 @@ fn ok(command: &mut Command) -> Output {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", told(&output));
     output
-}
-
-/// Where `tests/clients/setup.sh` put the clients.
-fn clients() -> &'static Path {
-    static THERE: OnceLock<PathBuf> = OnceLock::new();
-    THERE.get_or_init(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/setup.sh");
-        let output = ok(Command::new("sh").arg(script));
-        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
-    })
 }
 
 // ------------------------------------------------- a client of a dozen lines
@@ -210,9 +199,8 @@ fn the_official_sdk_walks_through_everything() {
     let (mut server, url) = http_bridge(stack);
     for era in ["legacy", "auto"] {
         for over_http in [false, true] {
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/walk.py");
             let mut python = Command::new(clients().join("python/bin/python"));
-            python.arg(script).arg(era);
+            python.arg(script("walk.py")).arg(era);
             python.env("COORD_HOME", &stack.home).current_dir("/");
             if over_http {
                 python.args(["--url", &url]);

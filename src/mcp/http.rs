@@ -152,12 +152,18 @@ async fn answer(request: Request<Incoming>, service: Service, bridge: &Bridge) -
             "send your own token: `Authorization: Bearer <JWT>`; get one with `coord token mint`",
         );
     };
+    let leaves = request.method() == Method::DELETE;
     // A client that names its session by itself also ends it by itself.
-    let ends = (request.method() == Method::DELETE && !headers.contains_key("x-session-id"))
+    let ends = (leaves && !headers.contains_key("x-session-id"))
         .then(|| header(headers, "mcp-session-id"))
         .flatten();
     let mut reply = service.handle(request).await;
-    if let (Some(session), true) = (ends, reply.status().is_success()) {
+    if !leaves || !reply.status().is_success() {
+        return reply;
+    }
+    // Some clients take "accepted" for a failure to end it.
+    *reply.status_mut() = StatusCode::NO_CONTENT;
+    if let Some(session) = ends {
         let caller = Caller {
             authorization: Some(authorization),
             session: Some(session),
@@ -169,8 +175,6 @@ async fn answer(request: Request<Incoming>, service: Service, bridge: &Bridge) -
         if let Err(error) = ended {
             log(format_args!("could not end a session: {error}"));
         }
-        // Some clients take "accepted" for a failure to end it.
-        *reply.status_mut() = StatusCode::NO_CONTENT;
     }
     reply
 }

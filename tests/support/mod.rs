@@ -215,6 +215,23 @@ pub fn psql(socket: &Path, sql: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
+/// Where `tests/clients/setup.sh` put the clients that tests drive.
+pub fn clients() -> &'static Path {
+    static THERE: OnceLock<PathBuf> = OnceLock::new();
+    THERE.get_or_init(|| {
+        let output = Command::new("sh").arg(script("setup.sh")).output().unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+    })
+}
+
+/// A file of `tests/clients`.
+pub fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/clients")
+        .join(name)
+}
+
 pub fn read(path: &Path) -> String {
     std::fs::read_to_string(path)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
