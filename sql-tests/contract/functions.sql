@@ -68,6 +68,7 @@ select set_eq(
   $$select f.name::text from functions f where f.owner = 'coord_janitor'$$,
   array[
     'admit',            -- the token's check: who calls is not known yet
+    'refuse_token',     -- part of admit: says what is wrong with the claims
     'open_session',     -- part of admit: the session's row before there is a caller
     'renew_session',    -- the same
     'reap_sessions',    -- ends dead sessions of all agents

@@ -57,8 +57,8 @@ update coord.locks set acquired_at = clock_timestamp() - interval '2 hours', exp
 where agent = 'agent-a' and path = 'src/a.rs' and released_at is null;
 select is(tests.pick(tests.as_agent('agent-a', $$coord_v1.acquire_lock('{src/a.rs}')$$), 'outcome'), 'acquired', 'an own expired lock begins anew');
 
-select throws_ok($$insert into coord.locks (repo, path, agent, session_id, agent_type, mode, fence, acquired_at, expires_at)
-  values ('github.com/acme/app', 'src/a.rs', 'agent-b', 'jti-agent-b', 't', 'exclusive', 1, now(), now() + interval '1 hour')$$,
+select throws_ok($$insert into coord.locks (place, repo, path, agent, session_id, agent_type, mode, fence, acquired_at, expires_at)
+  values ('github.com/acme/app src/a.rs', 'github.com/acme/app', 'src/a.rs', 'agent-b', 'jti-agent-b', 't', 'exclusive', 1, now(), now() + interval '1 hour')$$,
   '23505', null, 'a unique index is the last word on exclusive locks (L1)');
 
 select * from finish();

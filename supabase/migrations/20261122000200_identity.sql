@@ -74,8 +74,8 @@ comment on table coord.revoked_tokens is 'Tokens refused before their time. Rows
 -- evaluated once a statement and not once a row. Views and Realtime know the
 -- claims alone, so policies for their roles look the grants up; bodies run after
 -- coord.admit(), which leaves the caller's repos in the setting coord.repos
--- (space-separated, * for all): for coord_owner policies read that. Looking the
--- grants up in each statement of a body doubled the cost of a lock.
+-- (space-separated, * for all): for coord_owner policies read that, and without a
+-- sub-select. Looking the grants up in each statement doubled the cost of a lock.
 
 alter table coord.agents enable row level security;
 alter table coord.agents force row level security;
@@ -220,42 +220,49 @@ grant execute on function coord.claims to coord_janitor;
 
 set role coord_janitor;
 
+create function coord.refuse_token(p_claims jsonb) returns void
+language plpgsql
+as $$
+begin
+  if p_claims is null then
+    perform coord.fail('token_required');
+  elsif jsonb_typeof(p_claims -> 'sub') is distinct from 'string' or p_claims ->> 'sub' = '' then
+    perform coord.fail('token_invalid', 'the claim sub must be the name of a principal');
+  elsif jsonb_typeof(p_claims -> 'jti') is distinct from 'string' or octet_length(p_claims ->> 'jti') not between 1 and 200 then
+    perform coord.fail('token_invalid', 'the claim jti must be a text of 1 to 200 bytes');
+  elsif jsonb_typeof(p_claims -> 'exp') is distinct from 'number' then
+    perform coord.fail('token_invalid', 'the claim exp must be a number: seconds since 1970');
+  elsif (p_claims ->> 'exp')::numeric <= extract(epoch from clock_timestamp()) then
+    perform coord.fail('token_expired');
+  end if;
+  perform coord.fail('token_invalid', 'the claim aud must be coord');
+end
+$$;
+comment on function coord.refuse_token is 'Says what is wrong with a token that coord.admit did not take.';
+
 create function coord.admit() returns coord.caller
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_claims jsonb := coord.claims();
-  v_caller coord.caller;
+  v_role text := current_setting('role');
+  v_session text;
   v_principal record;
+  v_caller coord.caller;
 begin
-  if v_claims is null then
-    perform coord.fail('token_required');
+  -- One look at the whole: this runs before every call. A jsonb number is compared as a number.
+  if not coalesce(
+    jsonb_typeof(v_claims -> 'sub') = 'string' and v_claims ->> 'sub' <> ''
+    and jsonb_typeof(v_claims -> 'jti') = 'string' and octet_length(v_claims ->> 'jti') between 1 and 200
+    and jsonb_typeof(v_claims -> 'exp') = 'number' and v_claims -> 'exp' > to_jsonb(extract(epoch from clock_timestamp()))
+    and (v_claims -> 'aud' = '"coord"' or (jsonb_typeof(v_claims -> 'aud') = 'array' and v_claims -> 'aud' ? 'coord')), false) then
+    perform coord.refuse_token(v_claims);
   end if;
-  if jsonb_typeof(v_claims -> 'sub') is distinct from 'string' or v_claims ->> 'sub' = '' then
-    perform coord.fail('token_invalid', 'the claim sub must be the name of a principal');
-  end if;
-  if jsonb_typeof(v_claims -> 'jti') is distinct from 'string'
-    or octet_length(v_claims ->> 'jti') not between 1 and 200 then
-    perform coord.fail('token_invalid', 'the claim jti must be a text of 1 to 200 bytes');
-  end if;
-  if jsonb_typeof(v_claims -> 'exp') is distinct from 'number' then
-    perform coord.fail('token_invalid', 'the claim exp must be a number: seconds since 1970');
-  end if;
-  if (v_claims ->> 'exp')::numeric <= extract(epoch from clock_timestamp()) then
-    perform coord.fail('token_expired');
-  end if;
-  if not coalesce(v_claims -> 'aud' = '"coord"' or (jsonb_typeof(v_claims -> 'aud') = 'array' and v_claims -> 'aud' ? 'coord'), false) then
-    perform coord.fail('token_invalid', 'the claim aud must be coord');
-  end if;
-
-  v_caller.agent := v_claims ->> 'sub';
-  v_caller.jti := v_claims ->> 'jti';
-  v_caller.role := current_setting('role');
-  v_caller.session_id := coalesce(
+  v_session := coalesce(
     v_claims ->> 'session_id',
     nullif(current_setting('request.headers', true), '')::jsonb ->> 'x-session-id',
-    v_caller.jti);
-  if v_caller.session_id !~ '^[[:graph:]]([[:print:]]{0,126}[[:graph:]])?$' then
+    v_claims ->> 'jti');
+  if v_session !~ '^[[:graph:]]([[:print:]]{0,126}[[:graph:]])?$' then
     perform coord.fail('session_id_invalid');
   end if;
 
@@ -263,31 +270,33 @@ begin
     case when a.all_repos then '*' else array_to_string(array(select g.repo from coord.repo_grants g where g.agent = a.id), ' ') end as repos
   into v_principal
   from coord.agents a
-  left join coord.revoked_tokens r on r.jti = v_caller.jti
-  left join coord.sessions s on s.agent = a.id and s.id = v_caller.session_id
-  where a.id = v_caller.agent;
+  left join coord.revoked_tokens r on r.jti = v_claims ->> 'jti'
+  left join coord.sessions s on s.agent = a.id and s.id = v_session
+  where a.id = v_claims ->> 'sub';
   if not found then
-    perform coord.fail('agent_unknown', format('no principal is called %s', quote_literal(left(v_caller.agent, 100))));
+    perform coord.fail('agent_unknown', format('no principal is called %s', quote_literal(left(v_claims ->> 'sub', 100))));
   elsif v_principal.revoked is not null then
     perform coord.fail('token_revoked');
   elsif not v_principal.enabled then
     perform coord.fail('agent_disabled', v_principal.disabled_reason);
-  elsif v_principal.role <> v_caller.role or v_claims ->> 'role' is distinct from v_caller.role then
-    perform coord.fail('role_not_allowed', format('%s is registered as %s', v_caller.agent, v_principal.role));
+  elsif v_principal.role <> v_role or v_claims ->> 'role' is distinct from v_role then
+    perform coord.fail('role_not_allowed', format('%s is registered as %s', v_claims ->> 'sub', v_principal.role));
   end if;
-  v_caller.agent_type := coalesce(nullif(left(v_claims ->> 'agent_type', 50), ''), v_principal.agent_type);
+  v_caller := row(v_claims ->> 'sub', coalesce(nullif(left(v_claims ->> 'agent_type', 50), ''), v_principal.agent_type),
+    v_role, v_session, v_claims ->> 'jti');
 
   -- Any call that may write is a heartbeat, but seldom a write.
   if current_setting('transaction_read_only') = 'off' then
     if v_principal.live is not true then
-      perform coord.open_session(v_caller.agent, v_caller.session_id, v_caller.agent_type);
+      perform coord.open_session(v_caller.agent, v_session, v_caller.agent_type);
     elsif v_principal.renewed_at < clock_timestamp() - interval '90 seconds' then
-      perform coord.renew_session(v_caller.agent, v_caller.session_id);
+      perform coord.renew_session(v_caller.agent, v_session);
     end if;
   end if;
 
-  -- Remembered for the rest of the transaction; coord.caller() compares it with the claims.
-  perform set_config('coord.repos', v_principal.repos, true), set_config('coord.caller', v_caller::text, true);
+  -- Remembered for the rest of the transaction, with the claims it was found from.
+  perform set_config('coord.repos', v_principal.repos, true), set_config('coord.caller', v_caller::text, true),
+    set_config('coord.claims', current_setting('request.jwt.claims'), true);
   return v_caller;
 end
 $$;
@@ -327,17 +336,9 @@ grant execute on function coord.pre_request to public;
 create function coord.caller() returns coord.caller
 language plpgsql
 as $$
-declare
-  v_admitted text := nullif(current_setting('coord.caller', true), '');
-  v_caller coord.caller;
-  v_claims jsonb;
 begin
-  if v_admitted is not null then
-    v_caller := v_admitted::coord.caller;
-    v_claims := coord.claims();
-    if v_caller.jti = v_claims ->> 'jti' and v_caller.agent = v_claims ->> 'sub' then
-      return v_caller;
-    end if;
+  if current_setting('coord.caller', true) <> '' and current_setting('coord.claims', true) = current_setting('request.jwt.claims', true) then
+    return current_setting('coord.caller')::coord.caller;
   end if;
   -- The server was not told of the pre-request function: check now, fail closed.
   return coord.admit();

@@ -86,46 +86,66 @@ grant select, update, delete on coord.idempotency_keys to coord_janitor;
 
 -- The frame ------------------------------------------------------------------------
 
-create function coord.finish_call(p_call coord.call, p_status integer, p_answer jsonb) returns jsonb
+create function coord.open_call(p_function text, p_args jsonb) returns coord.call
+language plpgsql
+as $$
+declare
+  v_caller coord.caller := coord.caller();
+  v_headers jsonb := nullif(current_setting('request.headers', true), '')::jsonb;
+  v_call coord.call := row(p_function, v_caller.agent, v_caller.agent_type, v_caller.role, v_caller.session_id, null, p_args,
+    left(coalesce(v_headers ->> 'x-request-id', v_headers ->> 'idempotency-key'), 200), v_headers ->> 'idempotency-key', null, null);
+  v_first coord.idempotency_keys;
+begin
+  if v_call.idempotency_key is null then
+    return v_call;
+  elsif length(v_call.idempotency_key) not between 1 and 200 then
+    perform coord.fail('idempotency_key_invalid');
+  end if;
+  v_call.args_hash := sha256(convert_to(p_args::text, 'UTF8'));
+  perform pg_advisory_xact_lock(hashtextextended(v_call.agent || ' ' || p_function || ' ' || v_call.idempotency_key, 1));
+  select * into v_first from coord.idempotency_keys k
+  where k.agent = v_call.agent and k.function = p_function and k.key = v_call.idempotency_key
+    and k.answered_at > clock_timestamp() - interval '24 hours';
+  if found then
+    if v_first.args_hash <> v_call.args_hash then
+      perform coord.fail('idempotency_key_reused');
+    end if;
+    perform set_config('response.status', v_first.status::text, true);
+    v_call.answer := v_first.answer || '{"replayed": true}';
+  end if;
+  return v_call;
+end
+$$;
+comment on function coord.open_call is 'Begins a command: who calls, and whether this very call was answered before.';
+
+create function coord.remember_answer(p_call coord.call, p_status integer, p_answer jsonb) returns jsonb
 language plpgsql
 as $$
 begin
-  if p_status <> 200 then
-    perform set_config('response.status', p_status::text, true);
-  end if;
-  if p_call.idempotency_key is not null then
-    insert into coord.idempotency_keys as k (agent, function, key, args_hash, status, answer)
-    values (p_call.agent, p_call.function, p_call.idempotency_key, p_call.args_hash, p_status, p_answer)
-    on conflict (agent, function, key) do update
-      set args_hash = excluded.args_hash, status = excluded.status, answer = excluded.answer, answered_at = excluded.answered_at;
-  end if;
+  insert into coord.idempotency_keys as k (agent, function, key, args_hash, status, answer)
+  values (p_call.agent, p_call.function, p_call.idempotency_key, p_call.args_hash, p_status, p_answer)
+  on conflict (agent, function, key) do update
+    set args_hash = excluded.args_hash, status = excluded.status, answer = excluded.answer, answered_at = excluded.answered_at;
   return p_answer;
 end
 $$;
-comment on function coord.finish_call is 'Sets the status and remembers the answer under the call''s idempotency key.';
-
-create function coord.write_audit(p_call coord.call, p_outcome text, p_reason text, p_detail jsonb) returns void
-language plpgsql
-as $$
-begin
-  insert into coord.audit_log (agent, agent_type, role, session_id, function, repo, outcome, reason, request_id, detail)
-  values (p_call.agent, p_call.agent_type, p_call.role, p_call.session_id, p_call.function, p_call.repo,
-    p_outcome, p_reason, p_call.request_id, p_detail);
-end
-$$;
-comment on function coord.write_audit is 'One row of the audit, in the command''s own transaction.';
+comment on function coord.remember_answer is 'Keeps an answer for the next call under the same idempotency key.';
 
 create function coord.deny(p_call coord.call, p_code text, p_details text) returns jsonb
 language plpgsql
 as $$
 declare
   v_error coord.error_codes;
+  v_answer jsonb;
 begin
   select * into strict v_error from coord.error_codes e where e.code = p_code;
-  perform coord.write_audit(p_call, 'denied', p_code, jsonb_build_object('args', p_call.args));
-  return coord.finish_call(p_call, v_error.status, jsonb_build_object(
-    'ok', false, 'outcome', 'denied', 'code', v_error.code, 'message', v_error.meaning,
-    'details', p_details, 'hint', v_error.remedy));
+  insert into coord.audit_log (agent, agent_type, role, session_id, function, repo, outcome, reason, request_id, detail)
+  values (p_call.agent, p_call.agent_type, p_call.role, p_call.session_id, p_call.function, p_call.repo,
+    'denied', p_code, p_call.request_id, jsonb_build_object('args', jsonb_strip_nulls(p_call.args)));
+  v_answer := jsonb_build_object('ok', false, 'outcome', 'denied', 'code', v_error.code, 'message', v_error.meaning,
+    'details', p_details, 'hint', v_error.remedy);
+  perform set_config('response.status', v_error.status::text, true);
+  return case when p_call.idempotency_key is null then v_answer else coord.remember_answer(p_call, v_error.status, v_answer) end;
 end
 $$;
 comment on function coord.deny is 'Denies a call: an audited answer, not an exception, so that the row is kept.';
@@ -135,64 +155,30 @@ create function coord.close_call(
 ) returns jsonb
 language plpgsql
 as $$
+declare
+  v_answer jsonb := jsonb_build_object('ok', p_ok, 'outcome', p_outcome) || p_fields;
 begin
   if p_audited then
-    perform coord.write_audit(p_call, p_outcome, p_reason, jsonb_build_object('args', p_call.args, 'result', p_fields - 'next'));
+    insert into coord.audit_log (agent, agent_type, role, session_id, function, repo, outcome, reason, request_id, detail)
+    values (p_call.agent, p_call.agent_type, p_call.role, p_call.session_id, p_call.function, p_call.repo,
+      p_outcome, p_reason, p_call.request_id, jsonb_build_object('args', jsonb_strip_nulls(p_call.args), 'result', p_fields - 'next'));
   end if;
-  return coord.finish_call(p_call, 200, jsonb_build_object('ok', p_ok, 'outcome', p_outcome) || p_fields);
+  return case when p_call.idempotency_key is null then v_answer else coord.remember_answer(p_call, 200, v_answer) end;
 end
 $$;
 comment on function coord.close_call is 'Ends a command: writes its audit row if it changed anything, and makes its answer.';
 
-create function coord.open_call(p_function text, p_args jsonb) returns coord.call
+create function coord.open_repo_call(p_function text, p_args jsonb) returns coord.call
 language plpgsql
 as $$
 declare
-  v_caller coord.caller := coord.caller();
-  v_headers jsonb := nullif(current_setting('request.headers', true), '')::jsonb;
-  v_call coord.call;
-  v_first coord.idempotency_keys;
+  v_call coord.call := coord.open_call(p_function, p_args);
 begin
-  v_call.function := p_function;
-  v_call.agent := v_caller.agent;
-  v_call.agent_type := v_caller.agent_type;
-  v_call.role := v_caller.role;
-  v_call.session_id := v_caller.session_id;
-  v_call.args := jsonb_strip_nulls(p_args);
-  v_call.idempotency_key := v_headers ->> 'idempotency-key';
-  v_call.request_id := left(coalesce(v_headers ->> 'x-request-id', v_call.idempotency_key), 200);
-  if v_call.idempotency_key is not null then
-    if length(v_call.idempotency_key) not between 1 and 200 then
-      perform coord.fail('idempotency_key_invalid');
+  if v_call.answer is null then
+    v_call.repo := coord.resolve_repo(p_args ->> 'repo');
+    if not coord.granted(v_call.repo) then
+      v_call.answer := coord.deny(v_call, 'repo_not_granted', format('%s is not granted to %s', v_call.repo, v_call.agent));
     end if;
-    v_call.args_hash := sha256(convert_to(v_call.args::text, 'UTF8'));
-    perform pg_advisory_xact_lock(hashtextextended(v_call.agent || ' ' || p_function || ' ' || v_call.idempotency_key, 1));
-    select * into v_first from coord.idempotency_keys k
-    where k.agent = v_call.agent and k.function = p_function and k.key = v_call.idempotency_key
-      and k.answered_at > clock_timestamp() - interval '24 hours';
-    if found then
-      if v_first.args_hash <> v_call.args_hash then
-        perform coord.fail('idempotency_key_reused');
-      end if;
-      perform set_config('response.status', v_first.status::text, true);
-      v_call.answer := v_first.answer || '{"replayed": true}';
-    end if;
-  end if;
-  return v_call;
-end
-$$;
-comment on function coord.open_call is 'Begins a command: who calls, and whether this very call was answered before.';
-
-create function coord.open_repo_call(p_function text, p_repo text, p_args jsonb) returns coord.call
-language plpgsql
-as $$
-declare
-  v_call coord.call := coord.open_call(p_function, p_args || jsonb_build_object('repo', p_repo));
-begin
-  if v_call.answer is not null then return v_call; end if;
-  v_call.repo := coord.resolve_repo(p_repo);
-  if not coord.granted(v_call.repo) then
-    v_call.answer := coord.deny(v_call, 'repo_not_granted', format('%s is not granted to %s', v_call.repo, v_call.agent));
   end if;
   return v_call;
 end

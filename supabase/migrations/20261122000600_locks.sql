@@ -2,8 +2,9 @@
 --
 -- A lock is a row per (repo, path, agent, session). A path is a file
 -- (src/a.rs), a directory with all below it (src/) or the whole repository
--- (./), in canonical form and C collation, so that what lies below a directory
--- is a range of the index.
+-- (./), in canonical form. Its place is repo and path in one key in C collation:
+-- a path and the directories above it are a few keys of one index, what lies
+-- below a directory is a range of it, and the planner has nothing to choose.
 --
 -- States of a row
 --   held      released_at is null and expires_at is ahead
@@ -23,8 +24,8 @@
 --   L3  a refusal names its holder
 --   an ended session holds nothing (held_by_a_live_session)
 --
--- Lock order: idempotency key, session row, advisory locks of all ancestors
--- (shared) and targets (exclusive) in the order of their keys, lock rows. Who
+-- Lock order: idempotency key, session row, advisory locks of all directories
+-- above (shared) and targets (exclusive), the repository first and then by path, lock rows. Who
 -- holds the advisory lock of a path sees every lock that overlaps it settle.
 
 set role coord_owner;
@@ -36,11 +37,13 @@ comment on sequence coord.fences is 'Fencing tokens of all locks: a later holder
 create domain coord.path as text collate "C"
   constraint path_is_canonical check (
     octet_length(value) between 1 and 1024
-    and (value = './' or value !~ '(^|/)(\.{0,2})/|(^|/)\.{1,2}$'));
+    and (value = './' or left(value, 1) <> '/' and strpos(value, '//') = 0
+      and strpos('/' || value || '/', '/./') = 0 and strpos('/' || value || '/', '/../') = 0));
 comment on domain coord.path is 'A path in canonical form: relative, without ./, // and ..; a directory ends with a slash.';
 
 create table coord.locks (
   id uuid primary key default gen_random_uuid(),
+  place text collate "C" not null,
   repo text not null,
   path coord.path not null,
   agent text not null,
@@ -54,7 +57,8 @@ create table coord.locks (
   released_at timestamptz,
   release_reason text,
   session_live boolean generated always as (case when released_at is null then true end) stored,
-  constraint one_row_per_owner unique (repo, path, agent, session_id),
+  constraint one_row_per_owner unique (place, agent, session_id),
+  constraint place_is_repo_and_path check (place = repo || ' ' || path),
   constraint held_by_a_live_session foreign key (agent, session_id, session_live)
     references coord.sessions (agent, id, live) deferrable initially deferred,
   constraint mode_is_known check (mode in ('exclusive', 'shared')),
@@ -63,14 +67,18 @@ create table coord.locks (
     else release_reason in ('released', 'expired', 'forced', 'session_ended') end)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 comment on table coord.locks is 'Locks on paths: held, expired and lately released ones.';
-create unique index exclusive_once on coord.locks (repo, path) where mode = 'exclusive' and released_at is null;
+create unique index exclusive_once on coord.locks (place) where mode = 'exclusive' and released_at is null;
 create index locks_by_owner on coord.locks (agent, session_id, session_live);
 
 alter table coord.locks enable row level security;
 alter table coord.locks force row level security;
+-- No sub-select here: bodies touch few rows, and setting one up costs more than it saves.
 create policy repo_admitted on coord.locks
   for all to coord_owner
-  using ((select string_to_array(current_setting('coord.repos', true), ' ')) && array[repo, '*']);
+  using (
+    current_setting('coord.repos', true) in (repo, '*')
+    or repo = any (string_to_array(current_setting('coord.repos', true), ' '))
+  );
 create policy repo_granted on coord.locks
   for all to coord_agent, coord_operator, coord_auditor
   using (
@@ -110,7 +118,10 @@ declare
   v_segment text;
   v_segments text[] := array[]::text[];
 begin
-  if v_path is null or v_path = '' then
+  -- Most paths are plain and canonical as they come.
+  if v_path ~ '^([A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*/?$' and length(v_path) <= 1024 then
+    return v_path;
+  elsif v_path is null or v_path = '' then
     perform coord.fail('path_empty');
   elsif octet_length(v_path) > 1024 then
     perform coord.fail('path_too_long', format('%s… has %s bytes', left(v_path, 60), octet_length(v_path)));
@@ -126,7 +137,6 @@ begin
     perform coord.fail('path_unknown_scheme', format('%s begins with an unknown scheme', v_path));
   end if;
   v_path := normalize(v_path, nfc);
-  -- Most paths are canonical as they come.
   if v_path !~ '(^|/)\.{0,2}(/|$)' then
     return v_path;
   end if;
@@ -166,83 +176,96 @@ end
 $$;
 comment on function coord.canonical_paths is 'Canonical, distinct and sorted; null for no paths.';
 
-create function coord.ancestors(p_path text) returns text[]
+create function coord.targets(p_repo text, p_paths text[]) returns text[]
+language sql immutable
+-- No path holds a line break.
+return string_to_array(p_repo || ' ' || array_to_string(p_paths, e'\n' || p_repo || ' '), e'\n');
+comment on function coord.targets is 'Places of canonical paths.';
+
+create function coord.places_to(p_repo text, p_path text) returns text[]
 language plpgsql immutable
 as $$
 declare
-  v_ancestors text[] := array['./'];
-  v_slash integer := strpos(p_path, '/');
-  v_directory text := '';
+  v_places text[] := array[p_repo || ' ./'];
+  v_place text := p_repo || ' ';
+  v_segment text;
 begin
-  if p_path = './' then
-    return array[]::text[];
+  if p_path <> './' then
+    foreach v_segment in array string_to_array(rtrim(p_path, '/'), '/') loop
+      v_place := v_place || v_segment || '/';
+      v_places := v_places || v_place;
+    end loop;
+    v_places[cardinality(v_places)] := p_repo || ' ' || p_path;
   end if;
-  while v_slash > 0 and length(v_directory) + v_slash < length(p_path) loop
-    v_directory := left(p_path, length(v_directory) + v_slash);
-    v_ancestors := v_ancestors || v_directory;
-    v_slash := strpos(substr(p_path, length(v_directory) + 1), '/');
-  end loop;
-  return v_ancestors;
+  return v_places;
 end
 $$;
-comment on function coord.ancestors is 'The directories above a canonical path, the repository first.';
+comment on function coord.places_to is 'Places of the directories above a canonical path, the repository first, and of the path itself.';
 
-create function coord.lock_keyspace(p_repo text, p_targets text[], p_ancestors text[]) returns void
+create function coord.places(p_repo text, p_paths text[]) returns text[]
+language plpgsql immutable
+as $$
+begin
+  if cardinality(p_paths) = 1 then
+    return coord.places_to(p_repo, p_paths[1]);
+  end if;
+  return array(
+    select distinct on (a.place <> p_repo || ' ./', a.place collate "C") a.place
+    from unnest(p_paths) p, unnest(coord.places_to(p_repo, p)) a (place)
+    order by a.place <> p_repo || ' ./', a.place collate "C");
+end
+$$;
+comment on function coord.places is 'Places of canonical paths and of all directories above them: each once, the repository first, then in order.';
+
+create function coord.lock_places(p_places text[], p_targets text[]) returns void
 language plpgsql
 as $$
-declare
-  v_key record;
 begin
-  -- A path that is both takes the stronger lock alone: an upgrade could deadlock.
-  for v_key in
-    select k.key, bool_or(k.target) as target
-    from (
-      select hashtextextended(p_repo || ' ' || p, 2) as key, true as target from unnest(p_targets) p
-      union all
-      select hashtextextended(p_repo || ' ' || p, 2), false from unnest(p_ancestors) p
-    ) k
-    group by k.key order by k.key
-  loop
-    if v_key.target then
-      perform pg_advisory_xact_lock(v_key.key);
-    else
-      perform pg_advisory_xact_lock_shared(v_key.key);
-    end if;
+  -- unnest keeps the order. A place that is both a target and above one takes the
+  -- stronger lock alone: an upgrade could deadlock.
+  perform case when p.place = any (p_targets) then pg_advisory_xact_lock(hashtextextended(p.place, 2))
+    else pg_advisory_xact_lock_shared(hashtextextended(p.place, 2)) end
+  from unnest(p_places) p (place);
+end
+$$;
+comment on function coord.lock_places is 'Orders acquires whose paths overlap: exclusive on the targets, shared on what lies above them.';
+
+create function coord.locks_at(p_places text[], p_targets text[]) returns setof coord.locks
+language plpgsql stable
+as $$
+declare
+  v_target text;
+  v_repo text;
+begin
+  return query
+    select l.* from coord.locks l where l.place = any (p_places) and l.released_at is null;
+  foreach v_target in array p_targets loop
+    continue when right(v_target, 1) <> '/';
+    -- What lies below a directory; in C collation 0 follows / and ! follows the blank.
+    v_repo := split_part(v_target, ' ', 1);
+    return query
+      select l.* from coord.locks l
+      where l.place > case v_target when v_repo || ' ./' then v_repo || ' ' else v_target end
+        and l.place < case v_target when v_repo || ' ./' then v_repo || '!' else rtrim(v_target, '/') || '0' end
+        and l.released_at is null and l.place <> all (p_places);
   end loop;
 end
 $$;
-comment on function coord.lock_keyspace is 'Orders acquires whose paths overlap: exclusive on the targets, shared on what lies above them.';
+comment on function coord.locks_at is 'Unreleased locks, expired ones too, at these places or below the targets among them.';
 
--- Who is in the way ------------------------------------------------------------------
---
--- Inlined into its callers. Each probe stands behind `offset 0`, so that it is an
--- index scan on (repo, path) whatever the statistics say: equal to the path or a
--- directory above it, and, for a directory, the range below it (0 follows / in C).
-
-create function coord.overlapping_locks(p_repo text, p_paths text[]) returns table (wanted text, lock coord.locks)
+create function coord.overlapping_locks(p_repo text, p_paths text[]) returns setof coord.locks
 language sql stable
 begin atomic
-  select w.path, l.lock
-  from unnest(p_paths) w (path),
-    unnest(array[w.path] || coord.ancestors(w.path)) q (path),
-    lateral (
-      select l as lock from coord.locks l
-      where l.repo = p_repo and l.path = q.path and l.released_at is null
-      offset 0
-    ) l
-  union all
-  select w.path, l.lock
-  from unnest(p_paths) w (path),
-    lateral (
-      select l as lock from coord.locks l
-      where l.repo = p_repo and l.released_at is null
-        and l.path > (case w.path when './' then '' else w.path end)
-        and l.path < (case w.path when './' then chr(1114111) else rtrim(w.path, '/') || '0' end)
-      offset 0
-    ) l
-  where right(w.path, 1) = '/' and (l.lock).path <> w.path;
+  select distinct on (l.id) l.*
+  from coord.locks_at(coord.places(p_repo, p_paths), coord.targets(p_repo, p_paths)) l;
 end;
-comment on function coord.overlapping_locks is 'Unreleased locks, expired ones too, that overlap canonical paths.';
+comment on function coord.overlapping_locks is 'Unreleased locks, expired ones too, that overlap canonical paths; each once.';
+
+create function coord.overlap(p_one text, p_two text) returns boolean
+language sql immutable
+return p_one = p_two or './' in (p_one, p_two)
+  or (right(p_one, 1) = '/' and starts_with(p_two, p_one)) or (right(p_two, 1) = '/' and starts_with(p_one, p_two));
+comment on function coord.overlap is 'Whether two canonical paths are equal or one lies below the other.';
 
 create function coord.describe_lock(p_lock coord.locks, p_now timestamptz) returns jsonb
 language sql stable
@@ -253,23 +276,33 @@ return jsonb_build_object(
   'seconds_left', ceil(extract(epoch from p_lock.expires_at - p_now))::integer);
 comment on function coord.describe_lock is 'A lock as answers show it.';
 
+create function coord.describe_grant(p_lock coord.locks, p_now timestamptz) returns jsonb
+language sql stable
+return jsonb_build_object('path', p_lock.path, 'mode', p_lock.mode, 'fence', p_lock.fence, 'expires_at', p_lock.expires_at,
+  'seconds_left', ceil(extract(epoch from p_lock.expires_at - p_now))::integer);
+comment on function coord.describe_grant is 'A lock as its holder is told.';
+
 -- Commands ---------------------------------------------------------------------------
 
 create function coord.acquire_lock(p_repo text, p_paths text[], p_mode text, p_ttl_seconds integer, p_reason text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_call coord.call := coord.open_repo_call('acquire_lock', p_repo, jsonb_build_object(
-    'paths', p_paths, 'mode', p_mode, 'ttl_seconds', p_ttl_seconds, 'reason', p_reason));
+  v_call coord.call := coord.open_repo_call('acquire_lock', jsonb_build_object(
+    'repo', p_repo, 'paths', p_paths, 'mode', p_mode, 'ttl_seconds', p_ttl_seconds, 'reason', p_reason));
   v_mode text := coalesce(p_mode, 'exclusive');
   v_ttl integer := coalesce(p_ttl_seconds, 1800);
   v_paths text[];
+  v_places text[];
+  v_targets text[];
   v_now timestamptz;
-  v_blockers jsonb;
+  v_lock coord.locks;
   v_expired uuid[];
-  v_live integer;
-  v_locks jsonb;
-  v_first jsonb;
+  v_kept uuid[];
+  v_fresh text[];
+  v_blockers jsonb := jsonb '[]';
+  v_grant jsonb;
+  v_locks jsonb := jsonb '[]';
 begin
   if v_call.answer is not null then return v_call.answer; end if;
   if v_mode not in ('exclusive', 'shared') then
@@ -285,59 +318,68 @@ begin
   end if;
 
   perform coord.hold_session(v_call);
-  perform coord.lock_keyspace(v_call.repo, v_paths,
-    array(select distinct a from unnest(v_paths) p, unnest(coord.ancestors(p)) a));
+  v_places := coord.places(v_call.repo, v_paths);
+  v_targets := coord.targets(v_call.repo, v_paths);
+  perform coord.lock_places(v_places, v_targets);
   v_now := clock_timestamp();
+  v_fresh := v_paths;
 
-  select
-    jsonb_agg(coord.describe_lock(o.lock, v_now) - 'repo' || jsonb_build_object('path', o.wanted, 'held_path', (o.lock).path)
-      order by (o.lock).expires_at desc, o.wanted)
-      filter (where (o.lock).expires_at > v_now and not o.own and 'exclusive' in (v_mode, (o.lock).mode)),
-    array_agg((o.lock).id) filter (where (o.lock).expires_at <= v_now and (o.lock).path = o.wanted and not o.own),
-    count(*) filter (where (o.lock).expires_at > v_now and o.own and (o.lock).path = o.wanted
-      and ((o.lock).mode = v_mode or (o.lock).mode = 'exclusive'))
-  into v_blockers, v_expired, v_live
-  from (
-    select o.wanted, o.lock, (o.lock).agent = v_call.agent and (o.lock).session_id = v_call.session_id as own
-    from coord.overlapping_locks(v_call.repo, v_paths) o
-  ) o;
+  for v_lock in select * from coord.locks_at(v_places, v_targets) loop
+    if v_lock.agent = v_call.agent and v_lock.session_id = v_call.session_id then
+      -- One's own never conflicts. A live one is kept, unless shared has to become exclusive.
+      if v_lock.expires_at > v_now and v_lock.mode in ('exclusive', v_mode) and v_lock.path = any (v_paths) then
+        v_kept := v_kept || v_lock.id;
+        v_fresh := array_remove(v_fresh, v_lock.path::text);
+      end if;
+    elsif v_lock.expires_at <= v_now then
+      v_expired := v_expired || v_lock.id;
+    elsif 'exclusive' in (v_mode, v_lock.mode) and not v_blockers @> jsonb_build_array(jsonb_build_object('fence', v_lock.fence)) then
+      v_blockers := v_blockers || (
+        select jsonb_agg(coord.describe_lock(v_lock, v_now) - 'repo' || jsonb_build_object('path', p, 'held_path', v_lock.path))
+        from unnest(v_paths) p where coord.overlap(p, v_lock.path));
+    end if;
+  end loop;
 
-  if v_blockers is not null then
-    v_first := v_blockers -> 0;
+  if v_blockers <> '[]' then
     return coord.close_call(v_call, false, 'held', jsonb_build_object(
       'blockers', v_blockers,
       'next', format('%s holds %s for up to %s more seconds. Work on something else, then ask again.',
-        v_first ->> 'holder', v_first ->> 'held_path', v_first ->> 'seconds_left')), p_audited => false);
+        v_blockers #>> '{0,holder}', v_blockers #>> '{0,held_path}', v_blockers #>> '{0,seconds_left}')), p_audited => false);
   end if;
 
   if v_expired is not null then
     update coord.locks l set released_at = l.expires_at, release_reason = 'expired'
     where l.id = any (v_expired);
   end if;
-
-  -- Own locks are kept with their fence and never shortened; expired and released ones begin anew.
-  with taken as (
-    insert into coord.locks as l (repo, path, agent, session_id, agent_type, mode, fence, reason, acquired_at, expires_at)
-    select v_call.repo, p, v_call.agent, v_call.session_id, v_call.agent_type, v_mode, nextval('coord.fences'), p_reason,
-      v_now, v_now + make_interval(secs => v_ttl)
-    from unnest(v_paths) p
-    on conflict (repo, path, agent, session_id) do update set
-      mode = case when l.released_at is null and l.expires_at > v_now and l.mode = 'exclusive' then l.mode else excluded.mode end,
-      fence = case when l.released_at is null and l.expires_at > v_now and l.mode in ('exclusive', excluded.mode) then l.fence else excluded.fence end,
-      acquired_at = case when l.released_at is null and l.expires_at > v_now then l.acquired_at else excluded.acquired_at end,
-      expires_at = case when l.released_at is null and l.expires_at > v_now then greatest(l.expires_at, excluded.expires_at) else excluded.expires_at end,
-      reason = case when l.released_at is null and l.expires_at > v_now then coalesce(excluded.reason, l.reason) else excluded.reason end,
-      agent_type = excluded.agent_type, released_at = null, release_reason = null
-    returning l.path, l.mode, l.fence, l.expires_at
-  )
-  select jsonb_agg(jsonb_build_object('path', t.path, 'mode', t.mode, 'fence', t.fence, 'expires_at', t.expires_at,
-    'seconds_left', ceil(extract(epoch from t.expires_at - v_now))::integer) order by t.path)
-  into v_locks from taken t;
-  if jsonb_array_length(v_locks) is distinct from cardinality(v_paths) then
+  if v_kept is not null then
+    for v_grant in
+      update coord.locks l
+      set expires_at = greatest(l.expires_at, v_now + make_interval(secs => v_ttl)), reason = coalesce(p_reason, l.reason)
+      where l.id = any (v_kept)
+      returning coord.describe_grant(l, v_now)
+    loop
+      v_locks := v_locks || v_grant;
+    end loop;
+  end if;
+  if v_fresh <> '{}' then
+    for v_grant in
+      insert into coord.locks as l (place, repo, path, agent, session_id, agent_type, mode, fence, reason, acquired_at, expires_at)
+      select v_call.repo || ' ' || p, v_call.repo, p, v_call.agent, v_call.session_id, v_call.agent_type, v_mode,
+        nextval('coord.fences'), p_reason, v_now, v_now + make_interval(secs => v_ttl)
+      from unnest(v_fresh) p
+      on conflict (place, agent, session_id) do update set
+        agent_type = excluded.agent_type, mode = excluded.mode, fence = excluded.fence, reason = excluded.reason,
+        acquired_at = excluded.acquired_at, expires_at = excluded.expires_at, released_at = null, release_reason = null
+      returning coord.describe_grant(l, v_now)
+    loop
+      v_locks := v_locks || v_grant;
+    end loop;
+  end if;
+  if jsonb_array_length(v_locks) <> cardinality(v_paths) then
     perform coord.fail('internal_error', 'row-level security hid a lock that was just written');
   end if;
 
-  return coord.close_call(v_call, true, case when v_live = cardinality(v_paths) then 'renewed' else 'acquired' end,
+  return coord.close_call(v_call, true, case when v_fresh = '{}' then 'renewed' else 'acquired' end,
     jsonb_build_object('repo', v_call.repo, 'locks', v_locks, 'next', 'Edit, then release_lock; acquire_lock again extends.'));
 end
 $$;
@@ -346,10 +388,12 @@ create function coord.release_lock(p_repo text, p_paths text[]) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_call coord.call := coord.open_repo_call('release_lock', p_repo, jsonb_build_object('paths', p_paths));
+  v_call coord.call := coord.open_repo_call('release_lock', jsonb_build_object('repo', p_repo, 'paths', p_paths));
   v_paths text[];
+  v_places text[];
   v_now timestamptz;
-  v_released jsonb;
+  v_freed jsonb;
+  v_released jsonb := jsonb '[]';
   v_not_held jsonb;
 begin
   if v_call.answer is not null then return v_call.answer; end if;
@@ -360,25 +404,33 @@ begin
   perform coord.hold_session(v_call);
   v_now := clock_timestamp();
 
-  with freed as (
+  if v_paths is null then
+    v_places := array(
+      select l.place from coord.locks l
+      where l.agent = v_call.agent and l.session_id = v_call.session_id and l.session_live and l.repo = v_call.repo
+      order by l.place);
+  else
+    v_places := coord.targets(v_call.repo, v_paths);
+  end if;
+  for v_freed in
     update coord.locks l set released_at = v_now, release_reason = 'released'
-    where l.repo = v_call.repo and l.agent = v_call.agent and l.session_id = v_call.session_id
-      and l.session_live and l.expires_at > v_now and (v_paths is null or l.path = any (v_paths))
-    returning l.path, l.fence
-  )
-  select coalesce(jsonb_agg(jsonb_build_object('path', f.path, 'fence', f.fence) order by f.path), '[]')
-  into v_released from freed f;
+    where l.place = any (v_places) and l.agent = v_call.agent and l.session_id = v_call.session_id
+      and l.released_at is null and l.expires_at > v_now
+    returning jsonb_build_object('path', l.path, 'fence', l.fence)
+  loop
+    v_released := v_released || v_freed;
+  end loop;
 
   -- Asked for by name and not held: say who holds it, if anybody does.
-  if jsonb_array_length(v_released) is distinct from cardinality(v_paths) then
-  select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('path', p, 'holder', h.agent, 'session_id', h.session_id)) order by p)
-  into v_not_held
-  from unnest(v_paths) p
-  left join lateral (
-    select (o.lock).agent, (o.lock).session_id from coord.overlapping_locks(v_call.repo, array[p]) o
-    where (o.lock).expires_at > v_now order by (o.lock).path = p desc limit 1
-  ) h on true
-  where not v_released @> jsonb_build_array(jsonb_build_object('path', p));
+  if jsonb_array_length(v_released) < cardinality(v_paths) then
+    select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('path', p, 'holder', h.agent, 'session_id', h.session_id)) order by p)
+    into v_not_held
+    from unnest(v_paths) p
+    left join lateral (
+      select o.agent, o.session_id from coord.overlapping_locks(v_call.repo, array[p]) o
+      where o.expires_at > v_now order by o.path = p desc limit 1
+    ) h on true
+    where not v_released @> jsonb_build_array(jsonb_build_object('path', p));
   end if;
 
   if v_not_held is null or v_released <> '[]' then
@@ -395,7 +447,8 @@ create function coord.force_release_lock(p_repo text, p_paths text[], p_reason t
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_call coord.call := coord.open_repo_call('force_release_lock', p_repo, jsonb_build_object('paths', p_paths, 'reason', p_reason));
+  v_call coord.call := coord.open_repo_call('force_release_lock', jsonb_build_object(
+    'repo', p_repo, 'paths', p_paths, 'reason', p_reason));
   v_paths text[];
   v_released jsonb;
 begin
@@ -414,7 +467,7 @@ begin
   end if;
   with freed as (
     update coord.locks l set released_at = clock_timestamp(), release_reason = 'forced'
-    where l.repo = v_call.repo and l.released_at is null and l.expires_at > clock_timestamp() and l.path = any (v_paths)
+    where l.place = any (coord.targets(v_call.repo, v_paths)) and l.released_at is null and l.expires_at > clock_timestamp()
     returning l.path, l.agent, l.session_id, l.fence
   )
   select coalesce(jsonb_agg(jsonb_build_object('path', f.path, 'holder', f.agent, 'session_id', f.session_id, 'fence', f.fence)
@@ -461,8 +514,7 @@ begin
   from (
     select f.lock, row_number() over (order by (f.lock).acquired_at desc, (f.lock).path) as rank
     from (
-      select distinct on ((o.lock).id) o.lock from coord.overlapping_locks(v_repo, v_paths) o
-      where v_repo is not null
+      select o as lock from coord.overlapping_locks(v_repo, v_paths) o where v_repo is not null
       union all
       select l from coord.locks l where v_repo is null and l.released_at is null
     ) f
@@ -504,12 +556,10 @@ begin
     ) q
     cross join lateral (
       -- Covered by a lock on the path itself or on a directory above it.
-      select max((o.lock).fence) filter (where (o.lock).agent = v_caller.agent
-          and (o.lock).path = any (array[q.path] || coord.ancestors(q.path))) as own,
-        max((o.lock).agent) filter (where (o.lock).agent <> v_caller.agent) as holder,
-        max((o.lock).fence) as newest
+      select max(o.fence) filter (where o.agent = v_caller.agent and o.place = any (coord.places_to(v_repo, q.path))) as own,
+        max(o.agent) filter (where o.agent <> v_caller.agent) as holder, max(o.fence) as newest
       from coord.overlapping_locks(v_repo, array[q.path]) o
-      where (o.lock).expires_at > v_now
+      where o.expires_at > v_now
     ) c
   ) w
   where w.problem is not null;
