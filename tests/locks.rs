@@ -694,10 +694,11 @@ impl Open {
             .claims;
         let headers = json!({"x-session-id": agent.session});
         open.run(&format!(
-            "begin; set local role coord_agent;
+            "begin; set local role {};
              select set_config('request.jwt.claims', '{claims}', true),
                set_config('request.headers', '{headers}', true);
-             select coord.pre_request()"
+             select coord.pre_request()",
+            claims["role"].as_str().unwrap()
         ));
         open
     }
@@ -810,6 +811,47 @@ async fn an_open_acquire_is_waited_for_on_its_own_path_only() {
         for agent in [&a, &b, &also_a] {
             agent.release().await;
         }
+    }
+}
+
+/// A lock that is taken away while its holder renews it: whoever waits for whom, the answer tells what is so.
+#[tokio::test]
+async fn a_renewal_never_answers_for_a_lock_that_is_gone() {
+    let holder = Agent::new("renewing", "renewal").in_session("renewing");
+    let other = Agent::new("waiting", "renewal");
+    let operator = Agent {
+        name: "operator".to_owned(),
+        token: shared().operator.clone(),
+        ..holder.clone()
+    };
+    for (who, call) in [
+        (
+            &operator,
+            "force_release_lock(array['src/x.rs'], 'needed', ",
+        ),
+        (&holder, "release_lock(array['src/x.rs'], "),
+        (&holder, "release_lock(null, "),
+    ] {
+        let first = holder.acquire("src/x.rs").await;
+        assert_eq!(first["outcome"], "acquired", "{first}");
+        let mut open = Open::new(who);
+        let sql = format!("select coord_v1.{call}'{}') ->> 'outcome'", holder.repo);
+        assert_eq!(open.run(&sql), "released");
+        let renewal = start(&holder, "src/x.rs", format!("renewal while {call}"));
+        eventually("the renewal waits", || open.waiting() == 1);
+        open.run("commit");
+        let (status, answer) = renewal.join().unwrap();
+        assert_eq!(status, 200, "{answer}");
+        // What was taken away is a new lock or none.
+        let live = other.call("check_locks", json!({})).await;
+        assert_eq!(
+            answer["outcome"], "acquired",
+            "{call}: {answer}, but {live}"
+        );
+        assert!(fence(&answer) > fence(&first), "{call}: {answer}");
+        assert_eq!(live["locks"][0]["fence"], fence(&answer), "{call}: {live}");
+        assert_eq!(other.acquire("src/x.rs").await["outcome"], "held", "{call}");
+        holder.release().await;
     }
 }
 
