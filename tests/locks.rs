@@ -594,6 +594,18 @@ fn parallel_calls_of_one_session_never_deadlock() {
     );
 }
 
+/// An agent that starts with several calls at once, or goes on so after its end.
+#[test]
+fn the_first_calls_of_a_session_may_come_together() {
+    let agents = vec![Agent::new("early", "arrivals"); 8];
+    let begin = now() + 1.0;
+    let rounds: Vec<f64> = (0..150)
+        .map(|round| begin + f64::from(round) * 0.04)
+        .collect();
+    let histories = work("arrivals", &agents, &json!({"rounds": rounds}), 1);
+    no_errors(&histories, &["released", "ended"]);
+}
+
 /// An operator takes locks away while their holder renews them.
 #[test]
 fn breaking_locks_never_deadlocks() {
