@@ -25,8 +25,9 @@
 --   an ended session holds nothing (held_by_a_live_session)
 --
 -- Lock order: idempotency key, session row, advisory locks of all directories
--- above (shared) and targets (exclusive), the repository first and then by path, lock rows. Who
--- holds the advisory lock of a path sees every lock that overlaps it settle.
+-- above (shared) and targets (exclusive), the repository first and then by
+-- path, lock rows by place. Whoever has the advisory lock of a path sees every
+-- lock that overlaps it settled, except that its owner may release it.
 
 set role coord_owner;
 
@@ -349,13 +350,13 @@ begin
 
   if v_expired is not null then
     update coord.locks l set released_at = l.expires_at, release_reason = 'expired'
-    where l.id = any (v_expired);
+    where l.id in (select o.id from coord.locks o where o.id = any (v_expired) order by o.place for no key update);
   end if;
   if v_kept is not null then
     for v_grant in
       update coord.locks l
       set expires_at = greatest(l.expires_at, v_now + make_interval(secs => v_ttl)), reason = coalesce(p_reason, l.reason)
-      where l.id = any (v_kept)
+      where l.id in (select o.id from coord.locks o where o.id = any (v_kept) order by o.place for no key update)
       returning coord.describe_grant(l, v_now)
     loop
       v_locks := v_locks || v_grant;
@@ -414,8 +415,11 @@ begin
   end if;
   for v_freed in
     update coord.locks l set released_at = v_now, release_reason = 'released'
-    where l.place = any (v_places) and l.agent = v_call.agent and l.session_id = v_call.session_id
-      and l.released_at is null and l.expires_at > v_now
+    where l.id in (
+      select o.id from coord.locks o
+      where o.place = any (v_places) and o.agent = v_call.agent and o.session_id = v_call.session_id
+        and o.released_at is null and o.expires_at > v_now
+      order by o.place for no key update)
     returning jsonb_build_object('path', l.path, 'fence', l.fence)
   loop
     v_released := v_released || v_freed;
@@ -465,9 +469,14 @@ begin
   if v_paths is null then
     perform coord.fail('paths_required');
   end if;
+  -- An acquire under way has read what it is about to renew.
+  perform coord.lock_places(coord.places(v_call.repo, v_paths), coord.targets(v_call.repo, v_paths));
   with freed as (
     update coord.locks l set released_at = clock_timestamp(), release_reason = 'forced'
-    where l.place = any (coord.targets(v_call.repo, v_paths)) and l.released_at is null and l.expires_at > clock_timestamp()
+    where l.id in (
+      select o.id from coord.locks o
+      where o.place = any (coord.targets(v_call.repo, v_paths)) and o.released_at is null and o.expires_at > clock_timestamp()
+      order by o.place, o.agent, o.session_id for no key update)
     returning l.path, l.agent, l.session_id, l.fence
   )
   select coalesce(jsonb_agg(jsonb_build_object('path', f.path, 'holder', f.agent, 'session_id', f.session_id, 'fence', f.fence)
@@ -506,7 +515,7 @@ declare
 begin
   perform coord.caller();
   -- Without repo and paths: everything the caller reaches, which row-level security decides.
-  if coalesce(p_repo, '') <> '' or p_paths is not null then
+  if coalesce(p_repo, '') <> '' or p_paths is not null or current_setting('coord.repos') ~ '^[^ *]+$' then
     v_repo := coord.read_repo(p_repo);
   end if;
   select count(*), jsonb_agg(coord.describe_lock(d.lock, v_now) order by d.rank) filter (where d.rank <= 200)
@@ -580,7 +589,10 @@ begin
     update coord.locks l
     set released_at = case when l.expires_at > clock_timestamp() then clock_timestamp() else l.expires_at end,
       release_reason = case when l.expires_at > clock_timestamp() then p_reason else 'expired' end
-    where l.agent = p_agent and l.session_id = p_session_id and l.session_live
+    where l.id in (
+      select o.id from coord.locks o
+      where o.agent = p_agent and o.session_id = p_session_id and o.session_live
+      order by o.place for no key update)
     returning l.repo, l.path, l.fence
   )
   select coalesce(jsonb_agg(jsonb_build_object('repo', f.repo, 'path', f.path, 'fence', f.fence) order by f.repo, f.path), '[]')
