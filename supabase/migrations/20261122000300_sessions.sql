@@ -19,9 +19,8 @@
 --   session_live), where session_live is generated as true while they are held,
 --   and a deferred foreign key ties it to (agent, id, live)
 --
--- Lock order: the session row first (for no key update by its own commands, which
--- so run in single file; for update by the reaper, with skip locked), then what
--- hangs off it.
+-- Lock order: the session row first (for key share by holders, for update by who
+-- ends it; the reaper with skip locked), then what hangs off it.
 
 set role coord_owner;
 
@@ -160,14 +159,14 @@ begin
   loop
     perform from coord.sessions s
     where s.agent = p_call.agent and s.id = p_call.session_id and s.live
-    for no key update;
+    for key share;
     exit when found;
     -- Ended between the token check and here: this call opens the next epoch.
     perform coord.open_session(p_call.agent, p_call.session_id, p_call.agent_type);
   end loop;
 end
 $$;
-comment on function coord.hold_session is 'Keeps the caller''s session from being reaped, and its commands in single file, until the transaction ends.';
+comment on function coord.hold_session is 'Keeps the caller''s session alive and from being reaped until the transaction ends.';
 
 create function coord.heartbeat(p_busy_for_seconds integer) returns jsonb
 language plpgsql security definer set search_path = ''

@@ -26,8 +26,9 @@
 --
 -- Lock order: idempotency key, session row, advisory locks of all directories
 -- above (shared) and targets (exclusive), the repository first and then by
--- path, lock rows by place. Whoever has the advisory lock of a path sees every
--- lock that overlaps it settled, except that its owner may release it.
+-- path, lock rows by place. Acquire, release and break take the advisory locks,
+-- so whoever has them sees every lock that overlaps its targets settled; only
+-- the end of a session, which excludes its own commands, goes without.
 
 set role coord_owner;
 
@@ -356,7 +357,7 @@ begin
     for v_grant in
       update coord.locks l
       set expires_at = greatest(l.expires_at, v_now + make_interval(secs => v_ttl)), reason = coalesce(p_reason, l.reason)
-      where l.id in (select o.id from coord.locks o where o.id = any (v_kept) order by o.place for no key update)
+      where l.id = any (v_kept)
       returning coord.describe_grant(l, v_now)
     loop
       v_locks := v_locks || v_grant;
@@ -391,6 +392,7 @@ as $$
 declare
   v_call coord.call := coord.open_repo_call('release_lock', jsonb_build_object('repo', p_repo, 'paths', p_paths));
   v_paths text[];
+  v_held text[];
   v_places text[];
   v_now timestamptz;
   v_freed jsonb;
@@ -403,23 +405,22 @@ begin
   end if;
   v_paths := coord.canonical_paths(p_paths);
   perform coord.hold_session(v_call);
+  v_held := coalesce(v_paths, array(
+    select l.path from coord.locks l
+    where l.agent = v_call.agent and l.session_id = v_call.session_id and l.session_live and l.repo = v_call.repo));
+  v_places := coord.targets(v_call.repo, v_held);
+  if cardinality(v_held) <= 64 then
+    perform coord.lock_places(coord.places(v_call.repo, v_held), v_places);
+  else
+    -- The lock table has room for a call's paths, not for all that a session may hold.
+    perform coord.lock_places(array[v_call.repo || ' ./'], array[v_call.repo || ' ./']);
+  end if;
   v_now := clock_timestamp();
 
-  if v_paths is null then
-    v_places := array(
-      select l.place from coord.locks l
-      where l.agent = v_call.agent and l.session_id = v_call.session_id and l.session_live and l.repo = v_call.repo
-      order by l.place);
-  else
-    v_places := coord.targets(v_call.repo, v_paths);
-  end if;
   for v_freed in
     update coord.locks l set released_at = v_now, release_reason = 'released'
-    where l.id in (
-      select o.id from coord.locks o
-      where o.place = any (v_places) and o.agent = v_call.agent and o.session_id = v_call.session_id
-        and o.released_at is null and o.expires_at > v_now
-      order by o.place for no key update)
+    where l.place = any (v_places) and l.agent = v_call.agent and l.session_id = v_call.session_id
+      and l.released_at is null and l.expires_at > v_now
     returning jsonb_build_object('path', l.path, 'fence', l.fence)
   loop
     v_released := v_released || v_freed;
@@ -454,6 +455,7 @@ declare
   v_call coord.call := coord.open_repo_call('force_release_lock', jsonb_build_object(
     'repo', p_repo, 'paths', p_paths, 'reason', p_reason));
   v_paths text[];
+  v_places text[];
   v_released jsonb;
 begin
   if v_call.answer is not null then return v_call.answer; end if;
@@ -469,14 +471,11 @@ begin
   if v_paths is null then
     perform coord.fail('paths_required');
   end if;
-  -- An acquire under way has read what it is about to renew.
-  perform coord.lock_places(coord.places(v_call.repo, v_paths), coord.targets(v_call.repo, v_paths));
+  v_places := coord.targets(v_call.repo, v_paths);
+  perform coord.lock_places(coord.places(v_call.repo, v_paths), v_places);
   with freed as (
     update coord.locks l set released_at = clock_timestamp(), release_reason = 'forced'
-    where l.id in (
-      select o.id from coord.locks o
-      where o.place = any (coord.targets(v_call.repo, v_paths)) and o.released_at is null and o.expires_at > clock_timestamp()
-      order by o.place, o.agent, o.session_id for no key update)
+    where l.place = any (v_places) and l.released_at is null and l.expires_at > clock_timestamp()
     returning l.path, l.agent, l.session_id, l.fence
   )
   select coalesce(jsonb_agg(jsonb_build_object('path', f.path, 'holder', f.agent, 'session_id', f.session_id, 'fence', f.fence)
