@@ -4,8 +4,9 @@ lock_worker.py MODE SETTINGS, where SETTINGS is a JSON object. What it did and w
 standard output as JSON lines; their times are CLOCK_MONOTONIC, which all processes of a machine
 share. `until` and `rounds` of the settings are seconds since 1970.
 
-MODE is `hammer` (one path, over and over), `batches` (random sets of paths in random order) or
-`duplicates` (the same call under the same Idempotency-Key as all the others, at the same moment).
+MODE is `hammer` (one path, over and over), `batches` (random sets of paths in random order), `churn`
+(random calls of the `functions` of the settings, for many paths) or `duplicates` (the same call under
+the same Idempotency-Key as all the others, at the same moment).
 """
 
 import http.client
@@ -31,7 +32,7 @@ class Agent:
     def call(self, function, key=None, **args):
         """Calls, writes a line about it, and gives the answer."""
         headers = self.headers | ({"Idempotency-Key": key} if key else {})
-        body = json.dumps({"repo": self.repo} | args)
+        body = json.dumps(args if function == "end_session" else {"repo": self.repo} | args)
         line = {"call": function, "args": args, "sent": time.monotonic()}
         self.http.request("POST", "/rpc/" + function, body, headers)
         response = self.http.getresponse()
@@ -53,7 +54,7 @@ def hammer(agent, settings, dice):
 
 def batches(agent, settings, dice):
     while time.time() < settings["until"]:
-        paths = dice.sample(settings["paths"], dice.randint(2, settings["most"]))
+        paths = dice.sample(settings["paths"], dice.randint(2, 5))
         mode = dice.choice(["exclusive", "exclusive", "shared"])
         agent.call("acquire_lock", paths=paths, mode=mode, ttl_seconds=dice.randint(30, 90))
         if dice.random() < 0.3:
@@ -61,6 +62,19 @@ def batches(agent, settings, dice):
         elif dice.random() < 0.7:
             agent.call("release_lock")
     agent.call("release_lock")
+
+
+def churn(agent, settings, dice):
+    while time.time() < settings["until"]:
+        some = {"paths": dice.sample(settings["paths"], dice.randint(1, len(settings["paths"])))}
+        args = {
+            "acquire_lock": some,
+            "release_lock": dice.choice([some, {}]),
+            "force_release_lock": some | {"reason": "churning"},
+            "end_session": {},
+        }
+        function = dice.choice(settings["functions"])
+        agent.call(function, **args[function])
 
 
 def duplicates(agent, settings, dice):
@@ -72,7 +86,7 @@ def duplicates(agent, settings, dice):
 
 def main():
     mode, settings = sys.argv[1], json.loads(sys.argv[2])
-    work = {"hammer": hammer, "batches": batches, "duplicates": duplicates}[mode]
+    work = {"hammer": hammer, "batches": batches, "churn": churn, "duplicates": duplicates}[mode]
     work(Agent(settings), settings, random.Random(settings["seed"]))
 
 
