@@ -656,7 +656,7 @@ create function coord_v1.acquire_lock(
 return coord.acquire_lock(repo, paths, mode, ttl_seconds, reason);
 comment on function coord_v1.acquire_lock is $$Lock files or directories before editing them, all or nothing. Answers acquired, renewed (yours already, extended) or held (somebody else's; blockers says whose and how long).
 Owner is the session. Each lock has a fence: a number that rises with every new holder; pass it to verify_locks before you commit.
-Outcomes: acquired, renewed, held, denied. Errors: paths_required, too_many_paths, path_*, mode_unknown, ttl_out_of_range, argument_too_long, repo_required, repo_invalid, repo_not_granted.
+Outcomes: acquired, renewed, held, denied. Errors: paths_required, too_many_paths, path_*, mode_unknown, ttl_out_of_range, argument_too_long, repo_required, repo_invalid, repo_not_granted, session_ended.
 @title Acquire locks
 @toolset core
 @idempotent$$;
@@ -667,7 +667,7 @@ create function coord_v1.release_lock(
 ) returns jsonb language sql
 return coord.release_lock(repo, paths);
 comment on function coord_v1.release_lock is $$Release your locks as soon as you are done; without paths, all this session holds in the repo.
-Outcomes: released with released[]; not_held when none of paths is held by this session, with who holds it; denied. Errors: paths_required, too_many_paths, path_*, repo_required, repo_invalid, repo_not_granted.
+Outcomes: released with released[]; not_held when none of paths is held by this session, with who holds it; denied. Errors: paths_required, too_many_paths, path_*, repo_required, repo_invalid, repo_not_granted, session_ended.
 @title Release locks
 @toolset core
 @idempotent$$;
