@@ -39,5 +39,15 @@ select is(tests.as_agent('agent-a', $$(select coalesce(jsonb_agg(l.path), '[]') 
 select is(tests.as_agent('agent-c', $$(select jsonb_agg(l.path || ' ' || l.holder) from coord_v1.locks l)$$), '["secret agent-c"]', 'and shows one''s own');
 select is(tests.as_operator($$(select jsonb_agg(l.path) from coord_v1.locks l)$$), '["secret"]', 'an operator of all repos sees all');
 
+-- More than one call may name.
+do $$
+begin
+  for i in 1..3 loop
+    perform tests.as_agent('agent-a', format('coord_v1.acquire_lock(array(select %L || i from generate_series(1, 60) i))', 'many/' || i || '/'));
+  end loop;
+end
+$$;
+select is(jsonb_array_length(tests.as_agent('agent-a', 'coord_v1.release_lock()') -> 'released'), 180, 'release without paths has no limit');
+
 select * from finish();
 rollback;

@@ -19,8 +19,8 @@
 --   session_live), where session_live is generated as true while they are held,
 --   and a deferred foreign key ties it to (agent, id, live)
 --
--- Lock order: the session row first (for key share by holders, for update by
--- the reaper, with skip locked), then what hangs off it.
+-- Lock order: the session row first (for key share by holders, for update by who
+-- ends it; the reaper with skip locked), then what hangs off it.
 
 set role coord_owner;
 
@@ -60,6 +60,7 @@ grant select, insert, update, delete on coord.sessions to coord_janitor;
 grant select on coord.sessions to coord_agent, coord_operator, coord_auditor;
 
 insert into coord.error_codes (code, status, meaning, remedy) values
+  ('session_ended', 409, 'The session was ended by a parallel call while this one was under way.', 'Call again: that opens the session anew, holding nothing.'),
   ('busy_out_of_range', 400, 'busy_for_seconds is between 0 and 28800.', 'Say at most eight hours and renew.');
 
 set role coord_janitor;
@@ -156,14 +157,14 @@ create function coord.hold_session(p_call coord.call) returns void
 language plpgsql
 as $$
 begin
-  loop
-    perform from coord.sessions s
-    where s.agent = p_call.agent and s.id = p_call.session_id and s.live
-    for key share;
-    exit when found;
-    -- Ended between the token check and here: this call opens the next epoch.
-    perform coord.open_session(p_call.agent, p_call.session_id, p_call.agent_type);
-  end loop;
+  perform from coord.sessions s
+  where s.agent = p_call.agent and s.id = p_call.session_id and s.live
+  for key share;
+  -- Ended by a parallel call since the token check. Opening it anew from here could
+  -- deadlock: who waited for that call has the row locked already, live or not.
+  if not found then
+    perform coord.fail('session_ended');
+  end if;
 end
 $$;
 comment on function coord.hold_session is 'Keeps the caller''s session alive and from being reaped until the transaction ends.';

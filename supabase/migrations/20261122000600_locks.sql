@@ -25,8 +25,10 @@
 --   an ended session holds nothing (held_by_a_live_session)
 --
 -- Lock order: idempotency key, session row, advisory locks of all directories
--- above (shared) and targets (exclusive), the repository first and then by path, lock rows. Who
--- holds the advisory lock of a path sees every lock that overlaps it settle.
+-- above (shared) and targets (exclusive), the repository first and then by
+-- path, lock rows by place. Acquire, release and break take the advisory locks,
+-- so whoever has them sees every lock that overlaps its targets settled; only
+-- the end of a session, which excludes its own commands, goes without.
 
 set role coord_owner;
 
@@ -349,7 +351,7 @@ begin
 
   if v_expired is not null then
     update coord.locks l set released_at = l.expires_at, release_reason = 'expired'
-    where l.id = any (v_expired);
+    where l.id in (select o.id from coord.locks o where o.id = any (v_expired) order by o.place for no key update);
   end if;
   if v_kept is not null then
     for v_grant in
@@ -390,6 +392,7 @@ as $$
 declare
   v_call coord.call := coord.open_repo_call('release_lock', jsonb_build_object('repo', p_repo, 'paths', p_paths));
   v_paths text[];
+  v_held text[];
   v_places text[];
   v_now timestamptz;
   v_freed jsonb;
@@ -402,16 +405,18 @@ begin
   end if;
   v_paths := coord.canonical_paths(p_paths);
   perform coord.hold_session(v_call);
+  v_held := coalesce(v_paths, array(
+    select l.path from coord.locks l
+    where l.agent = v_call.agent and l.session_id = v_call.session_id and l.session_live and l.repo = v_call.repo));
+  v_places := coord.targets(v_call.repo, v_held);
+  if cardinality(v_held) <= 64 then
+    perform coord.lock_places(coord.places(v_call.repo, v_held), v_places);
+  else
+    -- The lock table has room for a call's paths, not for all that a session may hold.
+    perform coord.lock_places(array[v_call.repo || ' ./'], array[v_call.repo || ' ./']);
+  end if;
   v_now := clock_timestamp();
 
-  if v_paths is null then
-    v_places := array(
-      select l.place from coord.locks l
-      where l.agent = v_call.agent and l.session_id = v_call.session_id and l.session_live and l.repo = v_call.repo
-      order by l.place);
-  else
-    v_places := coord.targets(v_call.repo, v_paths);
-  end if;
   for v_freed in
     update coord.locks l set released_at = v_now, release_reason = 'released'
     where l.place = any (v_places) and l.agent = v_call.agent and l.session_id = v_call.session_id
@@ -450,6 +455,7 @@ declare
   v_call coord.call := coord.open_repo_call('force_release_lock', jsonb_build_object(
     'repo', p_repo, 'paths', p_paths, 'reason', p_reason));
   v_paths text[];
+  v_places text[];
   v_released jsonb;
 begin
   if v_call.answer is not null then return v_call.answer; end if;
@@ -465,9 +471,11 @@ begin
   if v_paths is null then
     perform coord.fail('paths_required');
   end if;
+  v_places := coord.targets(v_call.repo, v_paths);
+  perform coord.lock_places(coord.places(v_call.repo, v_paths), v_places);
   with freed as (
     update coord.locks l set released_at = clock_timestamp(), release_reason = 'forced'
-    where l.place = any (coord.targets(v_call.repo, v_paths)) and l.released_at is null and l.expires_at > clock_timestamp()
+    where l.place = any (v_places) and l.released_at is null and l.expires_at > clock_timestamp()
     returning l.path, l.agent, l.session_id, l.fence
   )
   select coalesce(jsonb_agg(jsonb_build_object('path', f.path, 'holder', f.agent, 'session_id', f.session_id, 'fence', f.fence)
@@ -506,7 +514,7 @@ declare
 begin
   perform coord.caller();
   -- Without repo and paths: everything the caller reaches, which row-level security decides.
-  if coalesce(p_repo, '') <> '' or p_paths is not null then
+  if coalesce(p_repo, '') <> '' or p_paths is not null or current_setting('coord.repos') ~ '^[^ *]+$' then
     v_repo := coord.read_repo(p_repo);
   end if;
   select count(*), jsonb_agg(coord.describe_lock(d.lock, v_now) order by d.rank) filter (where d.rank <= 200)
@@ -580,7 +588,10 @@ begin
     update coord.locks l
     set released_at = case when l.expires_at > clock_timestamp() then clock_timestamp() else l.expires_at end,
       release_reason = case when l.expires_at > clock_timestamp() then p_reason else 'expired' end
-    where l.agent = p_agent and l.session_id = p_session_id and l.session_live
+    where l.id in (
+      select o.id from coord.locks o
+      where o.agent = p_agent and o.session_id = p_session_id and o.session_live
+      order by o.place for no key update)
     returning l.repo, l.path, l.fence
   )
   select coalesce(jsonb_agg(jsonb_build_object('repo', f.repo, 'path', f.path, 'fence', f.fence) order by f.repo, f.path), '[]')
@@ -645,7 +656,7 @@ create function coord_v1.acquire_lock(
 return coord.acquire_lock(repo, paths, mode, ttl_seconds, reason);
 comment on function coord_v1.acquire_lock is $$Lock files or directories before editing them, all or nothing. Answers acquired, renewed (yours already, extended) or held (somebody else's; blockers says whose and how long).
 Owner is the session. Each lock has a fence: a number that rises with every new holder; pass it to verify_locks before you commit.
-Outcomes: acquired, renewed, held, denied. Errors: paths_required, too_many_paths, path_*, mode_unknown, ttl_out_of_range, argument_too_long, repo_required, repo_invalid, repo_not_granted.
+Outcomes: acquired, renewed, held, denied. Errors: paths_required, too_many_paths, path_*, mode_unknown, ttl_out_of_range, argument_too_long, repo_required, repo_invalid, repo_not_granted, session_ended.
 @title Acquire locks
 @toolset core
 @idempotent$$;
@@ -656,7 +667,7 @@ create function coord_v1.release_lock(
 ) returns jsonb language sql
 return coord.release_lock(repo, paths);
 comment on function coord_v1.release_lock is $$Release your locks as soon as you are done; without paths, all this session holds in the repo.
-Outcomes: released with released[]; not_held when none of paths is held by this session, with who holds it; denied. Errors: paths_required, too_many_paths, path_*, repo_required, repo_invalid, repo_not_granted.
+Outcomes: released with released[]; not_held when none of paths is held by this session, with who holds it; denied. Errors: paths_required, too_many_paths, path_*, repo_required, repo_invalid, repo_not_granted, session_ended.
 @title Release locks
 @toolset core
 @idempotent$$;
