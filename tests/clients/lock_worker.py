@@ -5,8 +5,8 @@ standard output as JSON lines; their times are CLOCK_MONOTONIC, which all proces
 share. `until` and `rounds` of the settings are seconds since 1970.
 
 MODE is `hammer` (one path, over and over), `batches` (random sets of paths in random order), `churn`
-(random calls of the `functions` of the settings, for many paths), `duplicates` (the same call under the
-same Idempotency-Key as all the others, at the same moment) or `arrivals` (the first calls of new sessions).
+(random calls of the `functions` of the settings, for many paths) or `duplicates` (the same call under
+the same Idempotency-Key as all the others, at the same moment).
 """
 
 import http.client
@@ -84,19 +84,9 @@ def duplicates(agent, settings, dice):
         agent.call("acquire_lock", key=f"round-{number}", paths=[f"round-{number}.rs", "all.rs"])
 
 
-def arrivals(agent, settings, dice):
-    del dice
-    for number, at in enumerate(settings["rounds"]):
-        time.sleep(max(0, at - time.time()))
-        agent.headers["X-Session-Id"] = f"arrival-{number}"
-        agent.call("release_lock")
-        agent.call("end_session")
-        agent.call("release_lock")
-
-
 def main():
     mode, settings = sys.argv[1], json.loads(sys.argv[2])
-    work = {"hammer": hammer, "batches": batches, "churn": churn, "duplicates": duplicates, "arrivals": arrivals}[mode]
+    work = {"hammer": hammer, "batches": batches, "churn": churn, "duplicates": duplicates}[mode]
     work(Agent(settings), settings, random.Random(settings["seed"]))
 
 
