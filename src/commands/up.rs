@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::exit::Exit;
-use crate::settings::Global;
+use crate::settings::{self, Global};
 use crate::stack::home::Home;
 use crate::stack::process::Process;
 use crate::stack::progress::{Progress, say};
@@ -259,6 +259,7 @@ fn announce(state: &State, json: bool, foreground: bool) {
         |_| state.home.join("tokens"),
         |home| home.token(first_tokens::AGENT),
     );
+    let coord = program();
     let default = Global::default().home_dir() == state.home;
     let home = if default {
         String::new()
@@ -271,18 +272,37 @@ fn announce(state: &State, json: bool, foreground: bool) {
 A first lock, over HTTP:
   curl -sS {url}/rpc/acquire_lock -H \"Authorization: Bearer $(cat {token})\" -H 'Content-Type: application/json' -d '{{\"paths\":[\"README.md\"]}}'
 Who holds what:
-  coord lock list{home}
+  {coord} lock list{home}
 For Claude Code, in a repository:
-  claude mcp add coord --env COORD_URL={url} --env COORD_TOKEN_FILE={token} -- coord mcp",
+  claude mcp add coord --env COORD_URL={url} --env COORD_TOKEN_FILE={token} -- {coord} mcp",
         url = state.url,
         version = state.postgres_version,
         dir = state.home.display(),
         token = quote(&token),
     );
     if foreground {
-        anstream::println!("\nCtrl-C stops it; `coord up --detach` runs it in the background.");
+        anstream::println!("\nCtrl-C stops it; `{coord} up --detach` runs it in the background.");
     } else {
-        anstream::println!("\n`coord down{home}` stops it.");
+        anstream::println!("\n`{coord} down{home}` stops it.");
+    }
+}
+
+/// How a shell finds this program: by its name where that leads here.
+fn program() -> String {
+    let Ok(here) = std::env::current_exe() else {
+        return "coord".to_owned();
+    };
+    let found = settings::env("PATH").and_then(|path| {
+        std::env::split_paths(&path)
+            .map(|directory| directory.join("coord"))
+            .find(|file| file.is_file())?
+            .canonicalize()
+            .ok()
+    });
+    if found == here.canonicalize().ok() {
+        "coord".to_owned()
+    } else {
+        quote(&here)
     }
 }
 
