@@ -68,11 +68,13 @@ set role coord_janitor;
 create function coord.open_session(p_agent text, p_session_id text, p_agent_type text) returns void
 language sql security definer set search_path = ''
 begin atomic
-  insert into coord.sessions as s (agent, id, agent_type) values (p_agent, p_session_id, p_agent_type)
-  on conflict (agent, id) do update
-    set live = true, epoch = s.epoch + 1, agent_type = excluded.agent_type, opened_at = clock_timestamp(),
-      renewed_at = clock_timestamp(), busy_until = null, ended_at = null, end_reason = null, summary = null
-    where not s.live;
+  -- No target: for the other unique constraint a concurrent insert would be an error.
+  insert into coord.sessions (agent, id, agent_type) values (p_agent, p_session_id, p_agent_type)
+  on conflict do nothing;
+  update coord.sessions s
+  set live = true, epoch = s.epoch + 1, agent_type = p_agent_type, opened_at = clock_timestamp(),
+    renewed_at = clock_timestamp(), busy_until = null, ended_at = null, end_reason = null, summary = null
+  where s.agent = p_agent and s.id = p_session_id and not s.live;
 end;
 comment on function coord.open_session is 'Opens a session, or the next epoch of one that has ended.';
 
