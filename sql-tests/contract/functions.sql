@@ -73,6 +73,7 @@ select set_eq(
     'renew_session',    -- the same
     'reap_sessions',    -- ends dead sessions of all agents
     'lapse_locks_of_session', -- the locks of a session that reap_sessions ends
+    'lapse_locks',      -- stamps locks that expired
     'purge_locks',      -- drops released locks that are long over
     'maintain'          -- the bounded housekeeping as a whole
   ],

@@ -35,6 +35,9 @@ select is(tests.pick(tests.as_agent('agent-b', $$coord_v1.acquire_lock('{z/1,src
 select is((select count(*) from coord.locks where path like 'z/%'), 0::bigint, 'and takes none of it');
 select is(jsonb_array_length(tests.as_agent('agent-b', $$coord_v1.acquire_lock('{z/2,z/1,./z/1}')$$) -> 'locks'), 2, 'a path named twice is one lock');
 
+select tests.as_agent('agent-b', $$coord_v1.acquire_lock(array(select 'crowd/' || i from generate_series(1, 60) i))$$) is not null as quiet \gset
+select is(jsonb_array_length(tests.as_agent('agent-a', $$coord_v1.acquire_lock('{crowd/}')$$) -> 'blockers'), 20, 'a refusal does not list a whole crowd');
+
 -- Fences rise with every holder, and a renewal keeps its own (L2).
 create temp table fence as
   select (tests.as_agent('agent-a', $$coord_v1.acquire_lock('{src/a.rs}')$$) #>> '{locks,0,fence}')::bigint as a;

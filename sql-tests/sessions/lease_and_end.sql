@@ -44,6 +44,13 @@ select is((select count(*) from coord.audit_log where function = 'maintain' and 
 update coord.locks set released_at = clock_timestamp() - interval '2 hours' where path = 'c';
 select is(tests.as_operator('coord_v1.maintain()') ->> 'locks_purged', '1', 'released locks are forgotten after an hour');
 
+-- Housekeeping stamps what expired and nobody took over.
+select is(tests.pick(tests.as_agent('agent-a', $$coord_v1.acquire_lock('{lapsed,alive}')$$), 'outcome'), 'acquired', 'two locks');
+update coord.locks set acquired_at = clock_timestamp() - interval '2 hours', expires_at = clock_timestamp() - interval '2 minutes' where path = 'lapsed';
+select is(tests.as_operator('coord_v1.maintain()') ->> 'locks_lapsed', '1', 'one has expired');
+select is((select string_agg(path || ' ' || coalesce(release_reason, 'held'), ', ' order by path) from coord.locks where path in ('lapsed', 'alive')),
+  'alive held, lapsed expired', 'and is stamped, the other not');
+
 -- Session ids of two agents never meet.
 select is(tests.pick(tests.as_agent('agent-a', $$coord_v1.acquire_lock('{d}')$$, '{"x-session-id": "same"}'), 'outcome'), 'acquired', 'agent-a, session same');
 select is(tests.pick(tests.as_agent('agent-b', $$coord_v1.acquire_lock('{d}')$$, '{"x-session-id": "same"}'), 'outcome'), 'held', 'agent-b with the same id is somebody else');

@@ -129,11 +129,13 @@ as $$
 declare
   v_max integer := least(greatest(coalesce(p_max_rows, 1000), 1), 10000);
   v_sessions integer;
+  v_lapsed integer;
   v_locks integer;
   v_keys integer;
   v_tokens integer;
 begin
   v_sessions := coord.reap_sessions(v_max);
+  v_lapsed := coord.lapse_locks(v_max);
   v_locks := coord.purge_locks(v_max);
   delete from coord.idempotency_keys k where (k.agent, k.function, k.key) in (
     select o.agent, o.function, o.key from coord.idempotency_keys o
@@ -145,7 +147,7 @@ begin
     where o.expires_at < clock_timestamp() - interval '1 day'
     limit v_max);
   get diagnostics v_tokens = row_count;
-  return jsonb_build_object('ok', true, 'outcome', 'maintained', 'sessions_ended', v_sessions, 'locks_purged', v_locks,
+  return jsonb_build_object('ok', true, 'outcome', 'maintained', 'sessions_ended', v_sessions, 'locks_lapsed', v_lapsed, 'locks_purged', v_locks,
     'idempotency_keys_purged', v_keys, 'revoked_tokens_purged', v_tokens);
 end
 $$;

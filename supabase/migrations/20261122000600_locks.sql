@@ -334,11 +334,16 @@ begin
         v_fresh := array_remove(v_fresh, v_lock.path::text);
       end if;
     elsif v_lock.expires_at <= v_now then
-      v_expired := v_expired || v_lock.id;
+      -- Free. At a target it is stamped, so that the unique index lets the next holder in.
+      if v_lock.path = any (v_paths) then
+        v_expired := v_expired || v_lock.id;
+      end if;
     elsif 'exclusive' in (v_mode, v_lock.mode) and not v_blockers @> jsonb_build_array(jsonb_build_object('fence', v_lock.fence)) then
       v_blockers := v_blockers || (
         select jsonb_agg(coord.describe_lock(v_lock, v_now) - 'repo' || jsonb_build_object('path', p, 'held_path', v_lock.path))
         from unnest(v_paths) p where coord.overlap(p, v_lock.path));
+      -- Enough to know whom to wait for.
+      exit when jsonb_array_length(v_blockers) >= 20;
     end if;
   end loop;
 
@@ -612,6 +617,24 @@ end
 $$;
 comment on function coord.lapse_locks_of_session is 'Stamps the expired locks of a dead session as released.';
 
+create function coord.lapse_locks(p_max_locks integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  -- Without the advisory locks: an expired row is free already, this only says so.
+  update coord.locks l set released_at = l.expires_at, release_reason = 'expired'
+  where l.id in (
+    select o.id from coord.locks o
+    where o.released_at is null and o.expires_at < clock_timestamp() - interval '1 minute'
+    limit p_max_locks for no key update skip locked);
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function coord.lapse_locks is 'Stamps locks that expired a minute ago and nobody took over.';
+
 create function coord.purge_locks(p_max_locks integer) returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -655,7 +678,7 @@ create function coord_v1.acquire_lock(
 ) returns jsonb language sql
 return coord.acquire_lock(repo, paths, mode, ttl_seconds, reason);
 comment on function coord_v1.acquire_lock is $$Lock files or directories before editing them, all or nothing. Answers acquired, renewed (yours already, extended) or held (somebody else's; blockers says whose and how long).
-Owner is the session. Each lock has a fence: a number that rises with every new holder; pass it to verify_locks before you commit.
+Owner is the session. blockers shows about 20 at most. Each lock has a fence: a number that rises with every new holder; pass it to verify_locks before you commit.
 Outcomes: acquired, renewed, held, denied. Errors: paths_required, too_many_paths, path_*, mode_unknown, ttl_out_of_range, argument_too_long, repo_required, repo_invalid, repo_not_granted, session_ended.
 @title Acquire locks
 @toolset core
