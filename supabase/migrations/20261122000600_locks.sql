@@ -424,7 +424,9 @@ begin
 
   for v_freed in
     update coord.locks l set released_at = v_now, release_reason = 'released'
-    where l.place = any (v_places) and l.agent = v_call.agent and l.session_id = v_call.session_id
+    -- The owner is compared as a row, which no index serves: without statistics the planner
+    -- would walk everything this session ever held.
+    where l.place = any (v_places) and (l.agent, l.session_id) is not distinct from (v_call.agent, v_call.session_id)
       and l.released_at is null and l.expires_at > v_now
     returning jsonb_build_object('path', l.path, 'fence', l.fence)
   loop
