@@ -357,7 +357,10 @@ as $$
 declare
   v_repos text := current_setting('coord.repos', true);
 begin
-  if p_repo is not null and p_repo <> '' then
+  if p_repo = any (string_to_array(v_repos, ' ')) and p_repo <> '*' then
+    -- Grants are canonical.
+    return p_repo;
+  elsif p_repo <> '' then
     return coord.canonical_repo(p_repo);
   elsif v_repos in ('', '*') or strpos(v_repos, ' ') > 0 then
     perform coord.fail('repo_required');
