@@ -180,11 +180,14 @@ fn arguments(page: &mut String, schema: &Value) {
 fn every_command() {
     let mut page = String::from("# Commands\n\nWhat `--help` says, command by command.\n");
     let mut queue = vec![vec![]];
+    // Whatever runs in the default home is none of this page's business.
+    let nowhere = "/nonexistent";
     while let Some(path) = queue.pop() {
         let output = support::coord()
             .args(&path)
             .arg("--help")
             .env("COLUMNS", "100")
+            .env("COORD_HOME", nowhere)
             .output()
             .unwrap();
         let words: Vec<String> = path.clone();
@@ -194,7 +197,9 @@ fn every_command() {
             "{words:?}: {}",
             support::told(&output)
         );
-        let help = String::from_utf8(output.stdout).unwrap();
+        let help = String::from_utf8(output.stdout)
+            .unwrap()
+            .replace(nowhere, "");
         let name = [vec!["coord".to_owned()], words].concat().join(" ");
         let help: Vec<&str> = help.lines().map(str::trim_end).collect();
         write!(
