@@ -16,6 +16,7 @@ select is((select t -> 'inputSchema' from jsonb_array_elements(core -> 'tools') 
     "repo": {"type": "string", "maxLength": 1024, "description": "host/owner/name or remote URL; optional if granted just one."},
     "mode": {"type": "string", "enum": ["exclusive", "shared"], "default": "exclusive", "description": "exclusive to edit; shared to keep others from editing what you read."},
     "ttl_seconds": {"type": "integer", "minimum": 30, "maximum": 28800, "default": 1800, "description": "Lease in seconds."},
+    "wait_seconds": {"type": "integer", "minimum": 0, "maximum": 3600, "default": 0, "description": "How long to wait in line if it is not free."},
     "reason": {"type": "string", "maxLength": 500, "description": "Why, in a few words; others see it."}}}'::jsonb, 'arguments with types, ranges, enums and defaults') from catalog;
 select is((select t -> 'annotations' from jsonb_array_elements(core -> 'tools') t where t ->> 'name' = 'check_locks'), '{"readOnlyHint": true, "openWorldHint": false}', 'a read says so') from catalog;
 select is((select t #>> '{annotations,destructiveHint}' from jsonb_array_elements(whole -> 'tools') t where t ->> 'name' = 'force_release_lock'), 'true', 'so does what takes away') from catalog;

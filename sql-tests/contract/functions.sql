@@ -74,7 +74,8 @@ select set_eq(
     'reap_sessions',    -- ends dead sessions of all agents
     'lapse_locks_of_session', -- the locks of a session that reap_sessions ends
     'lapse_locks',      -- stamps locks that expired
-    'purge_locks',      -- drops released locks that are long over
+    'purge_locks',      -- moves released locks that are long over, drops tickets nobody polls
+    'waiting_circle',   -- a circle of waiting may lead through repos the caller does not see; it shows nothing of those
     'maintain'          -- the bounded housekeeping as a whole
   ],
   'coord_janitor owns exactly the functions reviewed for it');

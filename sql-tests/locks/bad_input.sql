@@ -15,12 +15,17 @@ insert into bad values
   ($$acquire_lock(null)$$, 'PT400', 'paths_required'),
   ($$acquire_lock(array[e'a\nb'])$$, 'PT400', 'path_control_character'),
   ($$acquire_lock('{"a "}')$$, 'PT400', 'path_trailing_blank'),
-  ($$acquire_lock('{*.rs}')$$, 'PT400', 'path_is_pattern'),
+  ($$acquire_lock('{../*.rs}')$$, 'PT400', 'path_outside_repo'),
+  ($$acquire_lock('{port:}')$$, 'PT400', 'path_empty'),
   ($$acquire_lock('{nope:x}')$$, 'PT400', 'path_unknown_scheme'),
   ($$acquire_lock(array[repeat('a', 1025)])$$, 'PT400', 'path_too_long'),
   ($$acquire_lock(array(select 'f' || i from generate_series(1, 65) i))$$, 'PT400', 'too_many_paths'),
   ($$acquire_lock('{a}', ttl_seconds => 29)$$, 'PT400', 'ttl_out_of_range'),
   ($$acquire_lock('{a}', ttl_seconds => 28801)$$, 'PT400', 'ttl_out_of_range'),
+  ($$acquire_lock('{a}', wait_seconds => -1)$$, 'PT400', 'wait_out_of_range'),
+  ($$acquire_lock('{a}', wait_seconds => 3601)$$, 'PT400', 'wait_out_of_range'),
+  ($$cancel_wait('17')$$, 'PT400', 'ticket_invalid'),
+  ($$cancel_wait(null)$$, 'PT400', 'ticket_invalid'),
   ($$acquire_lock('{a}', mode => 'EXCLUSIVE')$$, 'PT400', 'mode_unknown'),
   ($$acquire_lock('{a}', reason => repeat('x', 501))$$, 'PT400', 'argument_too_long'),
   ($$acquire_lock('{a}', repo => 'nonsense')$$, 'PT400', 'repo_invalid'),
@@ -47,9 +52,12 @@ select is(tests.pick(tests.as_agent('agent-a', $$coord_v1.acquire_lock('{a}', mo
 select is(coord.canonical_path(given), expected, format('%s is %s', given, expected))
 from (values ('a', 'a'), ('./a', 'a'), ('a/', 'a/'), ('a//b', 'a/b'), ('a/./b', 'a/b'), ('a/../b', 'b'), ('.', './'), ('./', './'), ('a/..', './'),
   ('a/b/..', 'a/'), ('a/.', 'a/'), ('.git', '.git'), ('..a', '..a'), ('a..', 'a..'), ('...', '...'), ('app/[id]/page.tsx', 'app/[id]/page.tsx'),
-  ('./nope:x', 'nope:x'), ('a b', 'a b'), ('./src/./x/../y//', 'src/y/')) v (given, expected);
+  ('./nope:x', './nope:x'), ('x/../nope:x/', './nope:x/'), ('a b', 'a b'), ('./src/./x/../y//', 'src/y/'), ('a/nope:x', 'a/nope:x'), ('a.b:x', 'a.b:x'),
+  ('*.rs', './'), ('src/**/*.rs', 'src/'), ('src/a?.rs', 'src/'), ('./a/../b/x*/c', 'b/'), ('./c:d/*', './c:d/'),
+  ('port:5432', 'port:5432'), ('PORT: 5432', 'port:5432'), ('api:GET /v1//users/', 'api:GET /v1//users'), ('feature:x:pause', 'feature:x:pause'),
+  ('api:GET /v1/*', 'api:GET /v1/*'), ('./Port:5432', './Port:5432')) v (given, expected);
 select is(coord.canonical_path(coord.canonical_path(p)), coord.canonical_path(p), 'canonical is final: ' || p)
-from unnest(array['./a', 'a//b/', '.', 'x/../y', './nope:x']) p where p <> './nope:x';
+from unnest(array['./a', 'a//b/', '.', 'x/../y', './nope:x', './nope:x/y/', 'PORT:1', 'api:GET /v1/*', 'src/*.rs']) p;
 
 select * from finish();
 rollback;

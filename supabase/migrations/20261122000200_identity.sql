@@ -44,6 +44,8 @@ create table coord.repos (
   id text primary key,
   added_at timestamptz not null default clock_timestamp(),
   added_by text not null,
+  lock_policy text not null default 'enforce',
+  constraint lock_policy_is_known check (lock_policy in ('off', 'warn', 'enforce')),
   constraint id_is_canonical check (id ~ '^[^/[:space:]]+(/[^/[:space:]]+)+$' and octet_length(id) <= 255)
 );
 comment on table coord.repos is 'Repositories by canonical name, host/owner/name: the namespace of everything coordinated.';
@@ -483,8 +485,8 @@ comment on domain coord_v1.principal_role is $$What the principal is.
 create domain coord_v1.agent_type as text;
 comment on domain coord_v1.agent_type is $$Kind of client, as claude-code-cli or codex-cloud.
 @schema {"maxLength": 50}$$;
-create domain coord_v1.repos as text[];
-comment on domain coord_v1.repos is $$Repositories as host/owner/name or remote URL; operators and auditors may be granted "*".
+create domain coord_v1.repo_list as text[];
+comment on domain coord_v1.repo_list is $$Repositories as host/owner/name or remote URL; operators and auditors may be granted "*".
 @schema {"maxItems": 100}$$;
 create domain coord_v1.reason as text;
 comment on domain coord_v1.reason is $$Why, in a few words; others see it.
@@ -497,7 +499,7 @@ create function coord_v1.register_agent(
   name coord_v1.principal,
   agent_type coord_v1.agent_type default null,
   role coord_v1.principal_role default 'agent',
-  repos coord_v1.repos default '{}'
+  repos coord_v1.repo_list default '{}'
 ) returns jsonb language sql
 return coord.register_agent(name, agent_type, role, repos);
 comment on function coord_v1.register_agent is $$Register a principal and grant it repositories.
@@ -537,6 +539,13 @@ Outcome: revoked. Errors: argument_required, argument_too_long.
 @destructive
 @idempotent$$;
 
+create view coord_v1.repos with (security_invoker = true) as
+  select r.id as repo, r.lock_policy, r.added_at from coord.repos r;
+comment on view coord_v1.repos is 'Repositories that you are granted; all of them for operators and auditors.';
+comment on column coord_v1.repos.repo is 'host/owner/name.';
+comment on column coord_v1.repos.lock_policy is 'What git hooks do with changes that no lock covers: off, warn or enforce.';
+comment on column coord_v1.repos.added_at is 'When it was first named.';
+
 create view coord_v1.agents with (security_invoker = true) as
   select a.id as name, a.agent_type, substr(a.role, 7) as role, a.enabled, a.disabled_reason, a.all_repos,
     array(select g.repo from coord.repo_grants g where g.agent = a.id order by g.repo) as repos, a.registered_at
@@ -552,10 +561,10 @@ comment on column coord_v1.agents.repos is 'Repositories it is granted.';
 comment on column coord_v1.agents.registered_at is 'When it was registered.';
 
 grant usage on type coord_v1.repo, coord_v1.principal, coord_v1.principal_role, coord_v1.agent_type,
-  coord_v1.repos, coord_v1.reason, coord_v1.token_id to coord_agent, coord_operator, coord_auditor;
+  coord_v1.repo_list, coord_v1.reason, coord_v1.token_id to coord_agent, coord_operator, coord_auditor;
 grant execute on function coord.register_agent, coord.set_agent_enabled, coord.revoke_token,
   coord_v1.register_agent, coord_v1.disable_agent, coord_v1.enable_agent, coord_v1.revoke_token to coord_operator;
-grant select on coord_v1.agents to coord_agent, coord_operator, coord_auditor;
+grant select on coord_v1.agents, coord_v1.repos to coord_agent, coord_operator, coord_auditor;
 
 reset role;
 notify pgrst, 'reload schema';

@@ -96,6 +96,7 @@ declare
   v_now timestamptz := clock_timestamp();
   v_session record;
   v_released jsonb;
+  v_cancelled jsonb;
   v_count integer := 0;
 begin
   for v_session in
@@ -111,11 +112,13 @@ begin
     for update skip locked
   loop
     v_released := coord.lapse_locks_of_session(v_session.agent, v_session.id);
+    v_cancelled := coord.cancel_tickets(v_session.agent, v_session.id, null, null);
     update coord.sessions s set live = false, ended_at = clock_timestamp(), end_reason = 'dead'
     where s.agent = v_session.agent and s.id = v_session.id;
     insert into coord.audit_log (agent, agent_type, role, session_id, function, outcome, reason, detail)
     values (v_session.agent, v_session.agent_type, 'coord_janitor', v_session.id, 'maintain', 'ended',
-      'session_dead', jsonb_build_object('renewed_at', v_session.renewed_at, 'expired_locks', v_released));
+      'session_dead', jsonb_strip_nulls(jsonb_build_object(
+        'renewed_at', v_session.renewed_at, 'expired_locks', v_released, 'cancelled_tickets', v_cancelled)));
     v_count := v_count + 1;
   end loop;
   return v_count;
@@ -198,6 +201,7 @@ as $$
 declare
   v_call coord.call := coord.open_call('end_session', jsonb_build_object('summary', p_summary));
   v_released jsonb;
+  v_cancelled jsonb;
 begin
   if v_call.answer is not null then return v_call.answer; end if;
   if length(p_summary) > 2000 then
@@ -206,10 +210,12 @@ begin
   perform from coord.sessions s
   where s.agent = v_call.agent and s.id = v_call.session_id for update;
   v_released := coord.release_locks_of_session(v_call.agent, v_call.session_id, 'session_ended');
+  v_cancelled := coord.cancel_tickets(v_call.agent, v_call.session_id, null, null);
   update coord.sessions s
   set live = false, ended_at = clock_timestamp(), end_reason = 'ended', summary = p_summary
   where s.agent = v_call.agent and s.id = v_call.session_id and s.live;
-  return coord.close_call(v_call, true, 'ended', jsonb_build_object('session_id', v_call.session_id, 'released', v_released));
+  return coord.close_call(v_call, true, 'ended', jsonb_strip_nulls(jsonb_build_object(
+    'session_id', v_call.session_id, 'released', v_released, 'cancelled', v_cancelled)));
 end
 $$;
 
