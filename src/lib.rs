@@ -13,4 +13,5 @@ pub mod mcp;
 pub mod remote;
 pub mod rpc;
 pub mod settings;
+mod signals;
 pub mod stack;

@@ -496,3 +496,134 @@ fn a_subscriber_hears_of_changes_and_not_of_countdowns() {
     let news = client.hear("notifications/resources/updated");
     assert_eq!(news["params"]["uri"], "locks://current");
 }
+
+// -------------------------------------------------------------- waiting in line
+
+/// Calls that take a lock, or wait for one, in a session of the first agent.
+fn rpc(stack: &Stack, session: &str, function: &str, args: Value) -> Value {
+    let headers = [("x-session-id", session)];
+    let token = token(stack);
+    let mut args = args;
+    args["repo"] = REPO.into();
+    let call = stack.rpc(&token, function, args, &headers);
+    let (status, answer) = tokio::runtime::Runtime::new().unwrap().block_on(call);
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
+fn in_line(stack: &Stack, path: &str) -> String {
+    stack.psql(&format!(
+        "select count(*) from coord.lock_tickets where paths = '{{{path}}}' and expires_at > clock_timestamp()"
+    ))
+}
+
+impl Client {
+    /// Asks for a lock and a place in line, without waiting for the answer.
+    fn line_up(&mut self, path: &str) -> u64 {
+        self.last += 1;
+        let id = self.last;
+        let params = json!({"name": "acquire_lock", "_meta": {"progressToken": "line"},
+            "arguments": {"paths": [path], "wait_seconds": 600}});
+        self.write(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}));
+        id
+    }
+
+    /// The answer to an earlier request.
+    fn answer(&mut self, id: u64) -> Value {
+        loop {
+            let message = self.lines.recv_timeout(SOON).unwrap();
+            if message["id"] == id {
+                return message["result"].clone();
+            }
+            self.news.push(message);
+        }
+    }
+}
+
+#[test]
+fn one_call_waits_until_the_lock_is_free() {
+    let stack = shared();
+    rpc(
+        stack,
+        "holder",
+        "acquire_lock",
+        json!({"paths": ["wait-1"], "reason": "first"}),
+    );
+    let mut client = Client::connect(&mut bridge(stack));
+    let waiting = client.line_up("wait-1");
+    let news = client.hear("notifications/progress");
+    assert_eq!(news["params"]["progressToken"], "line");
+    let message = news["params"]["message"].as_str().unwrap();
+    assert_eq!(message, "number 1 in line for wait-1; agent-1 has wait-1");
+    assert!(news["params"]["total"].as_f64().unwrap() > 590.0, "{news}");
+
+    // Other calls of the same connection are not held up.
+    assert_eq!(client.lock("wait-1-other")["outcome"], "acquired");
+    rpc(
+        stack,
+        "holder",
+        "release_lock",
+        json!({"paths": ["wait-1"]}),
+    );
+    let result = client.answer(waiting);
+    assert!(
+        text(&result).contains("\"outcome\":\"acquired\""),
+        "{result}"
+    );
+    client.leave();
+}
+
+#[test]
+fn a_wait_that_the_client_cancels_leaves_the_line() {
+    let stack = shared();
+    rpc(
+        stack,
+        "holder",
+        "acquire_lock",
+        json!({"paths": ["wait-2"]}),
+    );
+    let mut client = Client::connect(&mut bridge(stack));
+    let waiting = client.line_up("wait-2");
+    client.hear("notifications/progress");
+    assert_eq!(in_line(stack, "wait-2"), "1");
+    client.write(
+        &json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
+        "params": {"requestId": waiting, "reason": "changed my mind"}}),
+    );
+    support::eventually("the line is empty", || in_line(stack, "wait-2") == "0");
+
+    // So it does when the client goes in the middle of it.
+    client.line_up("wait-2");
+    support::eventually("it waits", || in_line(stack, "wait-2") == "1");
+    client.leave();
+    assert_eq!(in_line(stack, "wait-2"), "0");
+    rpc(
+        stack,
+        "holder",
+        "release_lock",
+        json!({"paths": ["wait-2"]}),
+    );
+    assert_eq!(outcome(stack, "wait-2"), "acquired");
+}
+
+#[test]
+fn a_call_waits_no_longer_than_a_client_may_be_kept() {
+    let stack = shared();
+    rpc(
+        stack,
+        "holder",
+        "acquire_lock",
+        json!({"paths": ["wait-3"]}),
+    );
+    let mut client = Client::connect(bridge(stack).args(["--patience", "2"]));
+    let waiting = client.line_up("wait-3");
+    let result = client.answer(waiting);
+    assert!(text(&result).contains("\"outcome\":\"queued\""), "{result}");
+    assert!(
+        text(&result).contains("Make the same call again"),
+        "{result}"
+    );
+    // The place is kept for the next call.
+    assert_eq!(in_line(stack, "wait-3"), "1");
+    client.leave();
+}

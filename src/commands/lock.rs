@@ -1,5 +1,7 @@
 //! `coord lock`: the lock functions with a terminal face.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use crate::checkout::Checkout;
@@ -7,9 +9,12 @@ use crate::commands::Error;
 use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, span, styled};
 use crate::exit::Exit;
 use crate::remote;
+use crate::rpc::line::{self, Line};
 use crate::rpc::{Answer, Client};
 use crate::settings::Global;
+use crate::signals;
 use crate::stack::clock;
+use crate::stack::progress::Progress;
 
 /// Arguments of `coord lock`.
 #[derive(Debug, clap::Args)]
@@ -50,6 +55,9 @@ struct Acquire {
     /// Why, in a few words; others see it
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// If somebody else holds it, wait in line for this long; Ctrl-C leaves the line
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    wait: Option<i64>,
     #[command(flatten)]
     repo: Repo,
 }
@@ -115,6 +123,7 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
             put(&mut call, "mode", args.mode);
             put(&mut call, "ttl_seconds", args.ttl);
             put(&mut call, "reason", args.reason);
+            put(&mut call, "wait_seconds", args.wait);
             ("acquire_lock", call, acquired)
         }
         What::Release(args) => ("release_lock", args.call(), released),
@@ -135,7 +144,69 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
         }
     };
     let answer = client.call(function, &args).await?;
+    let answer = in_line(&client, function, &args, answer).await?;
     Ok(told(&answer, global.json, tell))
+}
+
+/// Asks again for as long as the coordinator keeps a place in line.
+async fn in_line(
+    client: &Client,
+    function: &str,
+    args: &Map<String, Value>,
+    mut answer: Answer,
+) -> Result<Answer, Error> {
+    let mut line = Line::new(Duration::MAX);
+    let Some(mut pause) = line.pause(&answer) else {
+        return Ok(answer);
+    };
+    let progress = Progress::new();
+    let mut stop = std::pin::pin!(signals::stop());
+    loop {
+        progress.step(&place(&answer.body));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = &mut stop => {
+                progress.finish();
+                if let Some(ticket) = line::ticket(&answer) {
+                    let args = Map::from_iter([("ticket".to_owned(), ticket.into())]);
+                    client.call_once("cancel_wait", &args, Duration::from_secs(3)).await?;
+                }
+                return Ok(answer);
+            }
+        }
+        match client.call(function, args).await {
+            Ok(next) => answer = next,
+            // The place outlives a restart of the coordinator.
+            Err(error) if error.passes() && line.is_kept() => continue,
+            Err(error) => return Err(error.into()),
+        }
+        match line.pause(&answer) {
+            Some(next) => pause = next,
+            None => break,
+        }
+    }
+    progress.finish();
+    Ok(answer)
+}
+
+/// Where one stands in line, and behind whom.
+fn place(body: &Value) -> String {
+    let position = text(body, "position");
+    match list(body, "blockers").first() {
+        Some(first) if first.get("waiting").is_some() => format!(
+            "number {position} in line, behind {} (waiting for {})",
+            text(first, "holder"),
+            text(first, "held_path")
+        ),
+        Some(first) => format!(
+            "number {position} in line; {} holds {} (for up to {} more{})",
+            text(first, "holder"),
+            text(first, "held_path"),
+            left(first),
+            because(first)
+        ),
+        None => format!("number {position} in line"),
+    }
 }
 
 impl Paths {
@@ -221,16 +292,31 @@ fn acquired(body: &Value) -> String {
         styled(BAD, text(body, "outcome"))
     )];
     for blocker in list(body, "blockers") {
+        let held = text(blocker, "held_path");
+        let how = match blocker.get("waiting") {
+            Some(_) => format!("waits for {held}"),
+            None => format!("holds {held} for up to {} more", left(blocker)),
+        };
         out.push(format!(
-            "  {}: {} holds {} for up to {} more ({}, session {}){}\n",
+            "  {}: {} {how} ({}, session {}){}\n",
             styled(NAME, text(blocker, "path")),
             styled(NAME, text(blocker, "holder")),
-            text(blocker, "held_path"),
-            left(blocker),
             text(blocker, "agent_type"),
             text(blocker, "session_id"),
             because(blocker),
         ));
+    }
+    for step in list(body, "cycle") {
+        out.push(match step.get("elsewhere") {
+            Some(_) => "  then through a repository that is not granted to you\n".to_owned(),
+            None => format!(
+                "  {} (session {}) waits for {}, which is {}'s\n",
+                styled(NAME, text(step, "waiter")),
+                text(step, "session_id"),
+                text(step, "path"),
+                styled(NAME, text(step, "holder")),
+            ),
+        });
     }
     out.push(next(body));
     out.concat()
@@ -247,7 +333,11 @@ fn released(body: &Value) -> String {
             styled(FAINT, format_args!("fence {}", text(lock, "fence")))
         ));
     }
-    if freed.is_empty() && list(body, "not_held").is_empty() {
+    for ticket in list(body, "cancelled") {
+        let ticket = ticket.as_str().unwrap_or_default();
+        out.push(format!("left the line ({})\n", show::harmless(ticket)));
+    }
+    if out.is_empty() && list(body, "not_held").is_empty() {
         out.push("this session held nothing here\n".to_owned());
     }
     for path in list(body, "not_held") {
@@ -281,6 +371,10 @@ fn listed(body: &Value) -> String {
             text(lock, "agent_type"),
             text(lock, "session_id"),
             left(lock),
+            match text(lock, "waiters").as_str() {
+                "0" => String::new(),
+                waiters => waiters.to_owned(),
+            },
             text(lock, "fence"),
             text(lock, "reason"),
         ]
@@ -290,7 +384,7 @@ fn listed(body: &Value) -> String {
         return format!("no locks{place}\n");
     }
     let mut names = vec![
-        "repo", "path", "mode", "holder", "type", "session", "left", "fence", "reason",
+        "repo", "path", "mode", "holder", "type", "session", "left", "waiting", "fence", "reason",
     ];
     let mut styles = vec![FAINT, NAME, FAINT, GOOD, FAINT, FAINT];
     if repo.is_some() {

@@ -27,6 +27,9 @@ pub struct Args {
     /// Seconds between two looks at whether the coordinator's tools changed
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..))]
     refresh: u64,
+    /// Seconds that a call may wait in line; less than the client's own patience
+    #[arg(long, value_name = "SECONDS", default_value = "50", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    patience: u64,
 }
 
 /// Serves until the client goes away or a signal says so.
@@ -43,6 +46,7 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
         global,
         toolset: args.toolset,
         refresh: Duration::from_secs(args.refresh),
+        patience: Duration::from_secs(args.patience),
     };
     match args.http {
         None => mcp::stdio::serve(options).await?,

@@ -8,6 +8,7 @@ use super::Bridge;
 use super::arguments;
 use super::caller::Caller;
 use super::menu::Menu;
+use super::waiting::Waiter;
 use crate::rpc::Answer;
 
 impl Bridge {
@@ -17,6 +18,7 @@ impl Bridge {
         &self,
         menu: &Menu,
         caller: &Caller,
+        waiter: &Waiter,
         name: &str,
         mut args: JsonObject,
     ) -> Result<CallToolResult, ErrorData> {
@@ -45,7 +47,11 @@ impl Bridge {
         if !reads_only {
             self.identity.wrote(caller);
         }
-        Ok(match self.upstream.call(caller, name, &args).await {
+        let answer = match self.upstream.call(caller, name, &args).await {
+            Ok(first) => self.wait(caller, waiter, name, &args, first).await,
+            Err(error) => Err(error),
+        };
+        Ok(match answer {
             Ok(answer) => said(&answer),
             Err(error) => failure(error.tell()),
         })

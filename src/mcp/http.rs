@@ -97,6 +97,7 @@ fn bridge(options: Options, end: &CancellationToken) -> Arc<Bridge> {
         repo: Repo::new(false),
         seen: super::Seen::default(),
         refresh: options.refresh,
+        patience: options.patience,
         closing: end.clone(),
         killed: end.clone(),
     })

@@ -17,6 +17,7 @@ mod resources;
 pub mod stdio;
 mod subscriptions;
 mod upstream;
+mod waiting;
 
 pub use error::Error;
 
@@ -41,6 +42,7 @@ use menu::Menu;
 use repo::Repo;
 use subscriptions::{Listener, Seen, Wanted, Watch};
 use upstream::Upstream;
+use waiting::Waiter;
 
 use crate::settings::Global;
 
@@ -71,6 +73,8 @@ pub struct Options {
     pub toolset: Toolset,
     /// How old the catalogue may become.
     pub refresh: Duration,
+    /// How long a call may wait in line before it is answered all the same.
+    pub patience: Duration,
 }
 
 /// Finds the menu for a caller.
@@ -84,6 +88,7 @@ struct Bridge {
     repo: Repo,
     seen: Seen,
     refresh: Duration,
+    patience: Duration,
     /// No more news: the client has left, or the process is asked to end.
     closing: CancellationToken,
     /// Nothing more at all: calls under way are given up.
@@ -232,12 +237,13 @@ impl ServerHandler for Connection {
     ) -> Result<CallToolResponse, ErrorData> {
         let caller = self.caller(&context);
         let menu = (self.bridge.menus)(&caller);
+        let waiter = Waiter::new(&context);
         let args = request.arguments.unwrap_or_default();
         let bridge = &self.bridge;
         // A call that the client gives up goes on: it may have happened already, and its
         // answer, not its interruption, is what the audit knows.
         tokio::select! {
-            result = bridge.call(&menu, &caller, &request.name, args) => {
+            result = bridge.call(&menu, &caller, &waiter, &request.name, args) => {
                 result.map(CallToolResponse::from)
             }
             () = bridge.killed.cancelled() => {

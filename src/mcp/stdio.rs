@@ -9,7 +9,6 @@ use rmcp::service::{ServerInitializeError, serve_server_with_ct};
 use rmcp::transport::io::stdio_pipes;
 use serde_json::Map;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +17,7 @@ use super::menu::Menu;
 use super::repo::Repo;
 use super::upstream::Upstream;
 use super::{Bridge, Connection, Error, Options, log};
+use crate::signals;
 
 /// How long ending sessions may take: hosts kill what does not go.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -43,6 +43,7 @@ pub async fn serve(options: Options) -> Result<(), Error> {
         repo: Repo::new(true),
         seen: super::Seen::default(),
         refresh: options.refresh,
+        patience: options.patience,
         closing: closing.clone(),
         killed: killed.clone(),
     });
@@ -111,16 +112,7 @@ async fn keep_fresh(upstream: Arc<Upstream>, menu: Arc<Menu>, refresh: Duration)
 }
 
 async fn kill_on_signal(closing: CancellationToken, killed: CancellationToken) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    signals::stop().await;
     closing.cancel();
     killed.cancel();
 }

@@ -69,7 +69,7 @@ impl fmt::Display for Problem {
 impl Error {
     /// Whether trying again soon may help: no connection, or a server that is
     /// starting, restarting or losing its database.
-    pub(super) fn passes(&self) -> bool {
+    pub(crate) fn passes(&self) -> bool {
         match self {
             Self::Unreachable(..) => true,
             Self::Problem(problem) => matches!(problem.status, 502..=504),

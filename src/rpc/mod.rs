@@ -4,6 +4,7 @@
 //! idempotency key, and retries what is safe to retry. It decides nothing.
 
 mod error;
+pub mod line;
 
 pub use error::{Error, Problem};
 
