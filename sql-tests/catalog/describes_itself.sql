@@ -49,7 +49,7 @@ select isnt(tests.as_agent('agent-a', 'coord_v1.version()') ->> 'catalogue', who
 -- Every code that the source raises or returns is in the table, and none is there in vain.
 create temp table used as
   select distinct m[1] as code
-  from pg_proc p, regexp_matches(p.prosrc, '(?:coord\.fail\(|coord\.deny\(v_call, )''([a-z0-9_]+)''', 'g') m
+  from pg_proc p, regexp_matches(p.prosrc, '(?:coord\.fail\(|coord\.deny\(v_call, |return )''([a-z0-9_]+)''', 'g') m
   where p.pronamespace = 'coord'::regnamespace;
 select is_empty('select code from used except select code from coord.error_codes', 'every code used is documented');
 select is_empty('select code from coord.error_codes except select code from used', 'every documented code is used');

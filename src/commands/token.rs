@@ -54,6 +54,9 @@ struct Mint {
     /// What it may do
     #[arg(long, value_enum, default_value = "agent")]
     role: Role,
+    /// The profile to assign to it, as `coord apply` made it [default: that of its type]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
     /// How long the token lives: seconds, or as 30m, 8h, 7d
     #[arg(long, default_value = "8h", value_parser = ttl)]
     ttl: i64,
@@ -103,6 +106,7 @@ impl Mint {
             &self.agent_type,
             self.role,
             &self.repos,
+            self.profile.as_deref(),
         )
         .await?;
         let mut claims = Claims::new(&self.agent, &self.agent_type, self.role, self.ttl);

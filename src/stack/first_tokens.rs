@@ -42,7 +42,7 @@ pub async fn ensure(home: &Home, keys: &Keys, url: &str) -> Result<(), Error> {
         let client = token::operator(keys, url, None)?;
         let register = async |repo: &str| {
             let repos = [repo.to_owned()];
-            token::register(&client, AGENT, AGENT_TYPE, Role::Agent, &repos).await
+            token::register(&client, AGENT, AGENT_TYPE, Role::Agent, &repos, None).await
         };
         let repo = remote::address().unwrap_or_else(|| PLAYGROUND.to_owned());
         match register(&repo).await {

@@ -119,12 +119,14 @@ pub async fn register(
     agent_type: &str,
     role: Role,
     repos: &[String],
+    profile: Option<&str>,
 ) -> Result<Answer, Error> {
     let mut args = Map::new();
     args.insert("name".into(), json!(name));
     args.insert("agent_type".into(), json!(agent_type));
     args.insert("role".into(), json!(role.name()));
     args.insert("repos".into(), json!(repos));
+    args.extend(profile.map(|profile| ("profile".to_owned(), json!(profile))));
     let answer = client.call("register_agent", &args).await?;
     refuse(answer)
 }

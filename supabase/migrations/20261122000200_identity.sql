@@ -30,6 +30,7 @@ create table coord.agents (
   all_repos boolean not null default false,
   enabled boolean not null default true,
   disabled_reason text,
+  profile text,
   registered_at timestamptz not null default clock_timestamp(),
   registered_by text not null,
   constraint id_is_a_name check (id ~ '^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$'),
@@ -149,7 +150,6 @@ insert into coord.error_codes (code, status, meaning, remedy) values
   ('repo_required', 400, 'The caller is not granted exactly one repository, so the call must name one.', 'Pass repo as host/owner/name.'),
   ('repo_invalid', 400, 'This is no repository: host/owner/name, or the URL of a git remote.', 'Pass repo as host/owner/name.'),
   ('repo_not_granted', 403, 'The caller is not granted this repository.', 'Ask an operator to grant it: coord token mint --agent NAME --repo REPO.'),
-  ('insufficient_trust_level', 403, 'The caller is not trusted with this operation.', 'Ask an operator to do it.'),
   ('agent_not_found', 404, 'No principal has this name.', 'Check the name; register_agent makes a new one.'),
   ('agent_role_fixed', 409, 'A principal keeps the role it was registered with.', 'Register another name for the other role.'),
   ('agent_name_invalid', 400, 'A name has 1 to 100 letters, digits and . _ @ -, and begins with a letter or digit.', 'Choose another name.'),
@@ -269,11 +269,16 @@ begin
   end if;
 
   select a.role, a.agent_type, a.enabled, a.disabled_reason, r.jti as revoked, s.live, s.renewed_at,
-    case when a.all_repos then '*' else array_to_string(array(select g.repo from coord.repo_grants g where g.agent = a.id), ' ') end as repos
+    case when a.all_repos then '*' else array_to_string(array(select g.repo from coord.repo_grants g where g.agent = a.id), ' ') end as repos,
+    e as profile, e.name as profile_name, e.enabled as profile_enabled, e.trust
   into v_principal
   from coord.agents a
   left join coord.revoked_tokens r on r.jti = v_claims ->> 'jti'
   left join coord.sessions s on s.agent = a.id and s.id = v_session
+  left join coord.effective_profiles e on e.name = case when a.role <> 'coord_agent' then a.profile
+    else coalesce(a.profile, v_claims ->> 'profile',
+      (select d.profile from coord.profile_defaults d where d.agent_type = coalesce(nullif(v_claims ->> 'agent_type', ''), a.agent_type)),
+      (select d.profile from coord.profile_defaults d where d.agent_type = '*')) end
   where a.id = v_claims ->> 'sub';
   if not found then
     perform coord.fail('agent_unknown', format('no principal is called %s', quote_literal(left(v_claims ->> 'sub', 100))));
@@ -283,6 +288,18 @@ begin
     perform coord.fail('agent_disabled', v_principal.disabled_reason);
   elsif v_principal.role <> v_role or v_claims ->> 'role' is distinct from v_role then
     perform coord.fail('role_not_allowed', format('%s is registered as %s', v_claims ->> 'sub', v_principal.role));
+  end if;
+  if v_principal.profile_name is null then
+    if v_role = 'coord_agent' then
+      perform coord.fail('no_profile', format('no profile applies to %s', v_claims ->> 'sub'));
+    end if;
+    -- People are bound by their role, unless they are assigned a profile.
+    v_principal.profile := row(substr(v_role, 7), true, case v_role when 'coord_operator' then 4 else 1 end, '{*}', '{}',
+      2147483647, 64, 28800, 2147483647, 2147483647, 2147483647, null, 'enforce')::coord.effective_profiles;
+  elsif not v_principal.profile_enabled then
+    perform coord.fail('profile_disabled', format('profile %s is disabled', v_principal.profile_name));
+  elsif v_principal.trust = 0 then
+    perform coord.fail('agent_suspended', format('profile %s gives %s no trust', v_principal.profile_name, v_claims ->> 'sub'));
   end if;
   v_caller := row(v_claims ->> 'sub', coalesce(nullif(left(v_claims ->> 'agent_type', 50), ''), v_principal.agent_type),
     v_role, v_session, v_claims ->> 'jti');
@@ -298,7 +315,7 @@ begin
 
   -- Remembered for the rest of the transaction, with the claims it was found from.
   perform set_config('coord.repos', v_principal.repos, true), set_config('coord.caller', v_caller::text, true),
-    set_config('coord.claims', current_setting('request.jwt.claims'), true);
+    set_config('coord.profile', v_principal.profile::text, true), set_config('coord.claims', current_setting('request.jwt.claims'), true);
   return v_caller;
 end
 $$;
@@ -374,12 +391,12 @@ comment on function coord.resolve_repo is 'The canonical repo meant by an argume
 
 -- Operators' functions ---------------------------------------------------------------
 
-create function coord.register_agent(p_name text, p_agent_type text, p_role text, p_repos text[]) returns jsonb
+create function coord.register_agent(p_name text, p_agent_type text, p_role text, p_repos text[], p_profile text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_call coord.call := coord.open_call('register_agent', jsonb_build_object(
-    'name', p_name, 'agent_type', p_agent_type, 'role', p_role, 'repos', p_repos));
+    'name', p_name, 'agent_type', p_agent_type, 'role', p_role, 'repos', p_repos, 'profile', p_profile));
   v_role text := 'coord_' || coalesce(nullif(p_role, ''), 'agent');
   v_all boolean := coalesce('*' = any (p_repos), false);
   v_repos text[];
@@ -404,10 +421,15 @@ begin
   select coalesce(array_agg(distinct coord.canonical_repo(r) order by coord.canonical_repo(r)), '{}')
   into v_repos from unnest(p_repos) r where r <> '*';
 
-  insert into coord.agents as a (id, agent_type, role, all_repos, registered_by)
-  values (p_name, coalesce(p_agent_type, 'unknown'), v_role, v_all, v_call.agent)
+  if p_profile is not null and not exists (select from coord.profiles p where p.name = p_profile) then
+    perform coord.fail('profile_not_found', format('no profile is called %s', quote_literal(left(p_profile, 100))));
+  end if;
+
+  insert into coord.agents as a (id, agent_type, role, all_repos, profile, registered_by)
+  values (p_name, coalesce(p_agent_type, 'unknown'), v_role, v_all, p_profile, v_call.agent)
   on conflict (id) do update
-    set agent_type = coalesce(p_agent_type, a.agent_type), all_repos = a.all_repos or excluded.all_repos
+    set agent_type = coalesce(p_agent_type, a.agent_type), all_repos = a.all_repos or excluded.all_repos,
+      profile = coalesce(p_profile, a.profile)
     where a.role = excluded.role
   returning a.* into v_known;
   if not found then
@@ -421,7 +443,7 @@ begin
 
   return coord.close_call(v_call, true, 'registered', jsonb_build_object(
     'name', v_known.id, 'agent_type', v_known.agent_type, 'role', substr(v_known.role, 7),
-    'enabled', v_known.enabled, 'all_repos', v_known.all_repos,
+    'enabled', v_known.enabled, 'all_repos', v_known.all_repos, 'profile', v_known.profile,
     'repos', coalesce((select jsonb_agg(g.repo order by g.repo) from coord.repo_grants g where g.agent = p_name), '[]')));
 end
 $$;
@@ -488,6 +510,9 @@ comment on domain coord_v1.agent_type is $$Kind of client, as claude-code-cli or
 create domain coord_v1.repo_list as text[];
 comment on domain coord_v1.repo_list is $$Repositories as host/owner/name or remote URL; operators and auditors may be granted "*".
 @schema {"maxItems": 100}$$;
+create domain coord_v1.profile as text;
+comment on domain coord_v1.profile is $$Name of a profile.
+@schema {"maxLength": 50}$$;
 create domain coord_v1.reason as text;
 comment on domain coord_v1.reason is $$Why, in a few words; others see it.
 @schema {"maxLength": 500}$$;
@@ -499,12 +524,13 @@ create function coord_v1.register_agent(
   name coord_v1.principal,
   agent_type coord_v1.agent_type default null,
   role coord_v1.principal_role default 'agent',
-  repos coord_v1.repo_list default '{}'
+  repos coord_v1.repo_list default '{}',
+  profile coord_v1.profile default null
 ) returns jsonb language sql
-return coord.register_agent(name, agent_type, role, repos);
+return coord.register_agent(name, agent_type, role, repos, profile);
 comment on function coord_v1.register_agent is $$Register a principal and grant it repositories.
-Registering again adds repositories and renames the type; the role stays what it was.
-Outcome: registered. Errors: agent_name_invalid, agent_role_fixed, all_repos_refused, repo_invalid, argument_invalid, argument_too_long.
+Registering again adds repositories, renames the type and assigns the profile; the role stays what it was.
+Outcome: registered. Errors: agent_name_invalid, agent_role_fixed, profile_not_found, all_repos_refused, repo_invalid, argument_invalid, argument_too_long.
 @toolset full
 @idempotent$$;
 
@@ -548,7 +574,7 @@ comment on column coord_v1.repos.added_at is 'When it was first named.';
 
 create view coord_v1.agents with (security_invoker = true) as
   select a.id as name, a.agent_type, substr(a.role, 7) as role, a.enabled, a.disabled_reason, a.all_repos,
-    array(select g.repo from coord.repo_grants g where g.agent = a.id order by g.repo) as repos, a.registered_at
+    array(select g.repo from coord.repo_grants g where g.agent = a.id order by g.repo) as repos, a.profile, a.registered_at
   from coord.agents a;
 comment on view coord_v1.agents is 'Principals: yourself; all of them for operators and auditors.';
 comment on column coord_v1.agents.name is 'The sub of its tokens.';
@@ -558,10 +584,11 @@ comment on column coord_v1.agents.enabled is 'Whether its calls are let in.';
 comment on column coord_v1.agents.disabled_reason is 'Why not.';
 comment on column coord_v1.agents.all_repos is 'Whether it reaches every repository.';
 comment on column coord_v1.agents.repos is 'Repositories it is granted.';
+comment on column coord_v1.agents.profile is 'The profile assigned to it; null for the default of its type.';
 comment on column coord_v1.agents.registered_at is 'When it was registered.';
 
 grant usage on type coord_v1.repo, coord_v1.principal, coord_v1.principal_role, coord_v1.agent_type,
-  coord_v1.repo_list, coord_v1.reason, coord_v1.token_id to coord_agent, coord_operator, coord_auditor;
+  coord_v1.repo_list, coord_v1.profile, coord_v1.reason, coord_v1.token_id to coord_agent, coord_operator, coord_auditor;
 grant execute on function coord.register_agent, coord.set_agent_enabled, coord.revoke_token,
   coord_v1.register_agent, coord_v1.disable_agent, coord_v1.enable_agent, coord_v1.revoke_token to coord_operator;
 grant select on coord_v1.agents, coord_v1.repos to coord_agent, coord_operator, coord_auditor;

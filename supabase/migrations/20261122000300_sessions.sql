@@ -59,6 +59,8 @@ create policy janitor on coord.sessions for all to coord_janitor using (true);
 grant select, insert, update, delete on coord.sessions to coord_janitor;
 grant select on coord.sessions to coord_agent, coord_operator, coord_auditor;
 
+insert into coord.operations (name, trust) values ('heartbeat', 1), ('end_session', 1), ('maintain', 4);
+
 insert into coord.error_codes (code, status, meaning, remedy) values
   ('session_ended', 409, 'The session was ended by a parallel call while this one was under way.', 'Call again: that opens the session anew, holding nothing.'),
   ('busy_out_of_range', 400, 'busy_for_seconds is between 0 and 28800.', 'Say at most eight hours and renew.');
@@ -150,6 +152,10 @@ begin
     where o.expires_at < clock_timestamp() - interval '1 day'
     limit v_max);
   get diagnostics v_tokens = row_count;
+  delete from coord.write_counts w where (w.agent, w.slot, w.backend) in (
+    select o.agent, o.slot, o.backend from coord.write_counts o
+    where o.slot < clock_timestamp() - interval '70 minutes'
+    limit v_max for update skip locked);
   return jsonb_build_object('ok', true, 'outcome', 'maintained', 'sessions_ended', v_sessions, 'locks_lapsed', v_lapsed, 'locks_purged', v_locks,
     'idempotency_keys_purged', v_keys, 'revoked_tokens_purged', v_tokens);
 end

@@ -97,7 +97,7 @@ declare
   v_first coord.idempotency_keys;
 begin
   if v_call.idempotency_key is null then
-    return v_call;
+    return coord.admit_call(v_call);
   elsif length(v_call.idempotency_key) not between 1 and 200 then
     perform coord.fail('idempotency_key_invalid');
   end if;
@@ -112,8 +112,9 @@ begin
     end if;
     perform set_config('response.status', v_first.status::text, true);
     v_call.answer := v_first.answer || '{"replayed": true}';
+    return v_call;
   end if;
-  return v_call;
+  return coord.admit_call(v_call);
 end
 $$;
 comment on function coord.open_call is 'Begins a command: who calls, and whether this very call was answered before.';
@@ -131,11 +132,12 @@ end
 $$;
 comment on function coord.remember_answer is 'Keeps an answer for the next call under the same idempotency key.';
 
-create function coord.deny(p_call coord.call, p_code text, p_details text) returns jsonb
+create function coord.deny(p_call coord.call, p_code text, p_details text, p_fields jsonb default '{}') returns jsonb
 language plpgsql
 as $$
 declare
   v_error coord.error_codes;
+  v_status integer;
   v_answer jsonb;
 begin
   select * into strict v_error from coord.error_codes e where e.code = p_code;
@@ -143,12 +145,40 @@ begin
   values (p_call.agent, p_call.agent_type, p_call.role, p_call.session_id, p_call.function, p_call.repo,
     'denied', p_code, p_call.request_id, jsonb_build_object('args', jsonb_strip_nulls(p_call.args)));
   v_answer := jsonb_build_object('ok', false, 'outcome', 'denied', 'code', v_error.code, 'message', v_error.meaning,
-    'details', p_details, 'hint', v_error.remedy);
-  perform set_config('response.status', v_error.status::text, true);
-  return case when p_call.idempotency_key is null then v_answer else coord.remember_answer(p_call, v_error.status, v_answer) end;
+    'details', p_details, 'hint', v_error.remedy) || p_fields;
+  v_status := v_error.status;
+  if p_fields ? 'retry_after_seconds' then
+    v_status := 429;
+    perform set_config('response.headers', format('[{"Retry-After": "%s"}]', p_fields ->> 'retry_after_seconds'), true);
+  end if;
+  perform set_config('response.status', v_status::text, true);
+  return case when p_call.idempotency_key is null then v_answer else coord.remember_answer(p_call, v_status, v_answer) end;
 end
 $$;
-comment on function coord.deny is 'Denies a call: an audited answer, not an exception, so that the row is kept.';
+comment on function coord.deny is 'Denies a call: an audited answer, not an exception, so that the row is kept. With retry_after_seconds among the fields it is a 429.';
+
+create function coord.admit_call(p_call coord.call) returns coord.call
+language plpgsql
+as $$
+declare
+  v_call coord.call := p_call;
+  v_profile coord.effective_profiles := coord.profile();
+  v_code text := coord.objection(p_call.function);
+begin
+  if v_code is not null then
+    v_call.answer := coord.deny(v_call, v_code, coord.objection_text(p_call.function, v_code));
+  elsif pg_column_size(p_call.args) > v_profile.max_payload_bytes then
+    v_call.answer := coord.deny(v_call, 'resource_limit_exceeded', format('max_payload_bytes is %s', v_profile.max_payload_bytes),
+      jsonb_build_object('limit', 'max_payload_bytes', 'value', v_profile.max_payload_bytes));
+  elsif coord.writes_left(v_call.agent, v_profile.max_writes_per_hour) <= 0 then
+    v_call.answer := coord.deny(v_call, 'resource_limit_exceeded', format('max_writes_per_hour is %s', v_profile.max_writes_per_hour),
+      jsonb_build_object('limit', 'max_writes_per_hour', 'value', v_profile.max_writes_per_hour,
+        'retry_after_seconds', coord.seconds_to_write(v_call.agent)));
+  end if;
+  return v_call;
+end
+$$;
+comment on function coord.admit_call is 'Denies a command that the caller''s profile does not permit, or that its limits leave no room for.';
 
 create function coord.close_call(
   p_call coord.call, p_ok boolean, p_outcome text, p_fields jsonb, p_reason text default null, p_audited boolean default true
@@ -162,6 +192,7 @@ begin
     insert into coord.audit_log (agent, agent_type, role, session_id, function, repo, outcome, reason, request_id, detail)
     values (p_call.agent, p_call.agent_type, p_call.role, p_call.session_id, p_call.function, p_call.repo,
       p_outcome, p_reason, p_call.request_id, jsonb_build_object('args', jsonb_strip_nulls(p_call.args), 'result', p_fields - 'next'));
+    perform coord.count_write(p_call.agent);
   end if;
   return case when p_call.idempotency_key is null then v_answer else coord.remember_answer(p_call, 200, v_answer) end;
 end

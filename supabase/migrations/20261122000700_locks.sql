@@ -74,7 +74,7 @@ create table coord.locks (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 comment on table coord.locks is 'Locks on paths: held, expired and lately released ones.';
 create unique index exclusive_once on coord.locks (place) where mode = 'exclusive' and released_at is null;
-create index locks_by_owner on coord.locks (agent, session_id, session_live);
+create index locks_by_owner on coord.locks (agent, session_live, session_id);
 
 create table coord.past_locks (
   fence bigint primary key,
@@ -147,6 +147,10 @@ $$;
 grant select, update, delete on coord.locks to coord_janitor;
 grant select, insert, delete on coord.past_locks to coord_janitor;
 grant select, update, delete on coord.lock_tickets to coord_janitor;
+
+insert into coord.operations (name, trust) values
+  ('acquire_lock', 2), ('release_lock', 2), ('cancel_wait', 2), ('check_locks', 1), ('verify_locks', 1),
+  ('force_release_lock', 3), ('set_lock_policy', 4);
 
 insert into coord.error_codes (code, status, meaning, remedy) values
   ('mode_unknown', 400, 'mode is exclusive or shared.', 'Pass one of the two, or leave it out for exclusive.'),
@@ -263,6 +267,23 @@ language sql stable
 return jsonb_build_object('path', p_lock.path, 'mode', p_lock.mode, 'fence', p_lock.fence, 'expires_at', p_lock.expires_at,
   'seconds_left', ceil(extract(epoch from p_lock.expires_at - p_now))::integer);
 comment on function coord.describe_grant is 'A lock as its holder is told.';
+
+create function coord.locks_held(p_agent text, p_most integer) returns integer
+language sql stable
+begin atomic
+  select count(*)::integer from (
+    select from coord.locks l
+    where l.agent = p_agent and l.session_live and l.expires_at > clock_timestamp()
+    limit p_most
+  ) h;
+end;
+comment on function coord.locks_held is 'Live locks of an agent in all its sessions, counted up to a limit.';
+
+create function coord.exceeded(p_call coord.call, p_limit text, p_value integer, p_asked integer) returns jsonb
+language sql
+return coord.deny(p_call, 'resource_limit_exceeded', format('%s is %s, this would be %s', p_limit, p_value, p_asked),
+  jsonb_build_object('limit', p_limit, 'value', p_value));
+comment on function coord.exceeded is 'Denies what exceeds a limit of the caller''s profile.';
 
 -- The line -------------------------------------------------------------------------------
 
@@ -450,6 +471,7 @@ as $$
 declare
   v_call coord.call := coord.open_repo_call('acquire_lock', jsonb_build_object(
     'repo', p_repo, 'paths', p_paths, 'mode', p_mode, 'ttl_seconds', p_ttl_seconds, 'reason', p_reason, 'wait_seconds', p_wait_seconds));
+  v_profile coord.effective_profiles := coord.profile();
   v_mode text := coalesce(p_mode, 'exclusive');
   v_ttl integer := coalesce(p_ttl_seconds, 1800);
   v_paths text[];
@@ -479,6 +501,10 @@ begin
   v_paths := coord.canonical_paths(p_paths);
   if v_paths is null then
     perform coord.fail('paths_required');
+  elsif cardinality(v_paths) > v_profile.max_paths_per_call then
+    return coord.exceeded(v_call, 'max_paths_per_call', v_profile.max_paths_per_call, cardinality(v_paths));
+  elsif v_ttl > v_profile.max_ttl_seconds then
+    return coord.exceeded(v_call, 'max_ttl_seconds', v_profile.max_ttl_seconds, v_ttl);
   end if;
 
   perform coord.hold_session(v_call);
@@ -530,6 +556,9 @@ begin
     return coord.stand_in_line(v_call, v_paths, v_uncovered, v_mode, p_reason, coalesce(p_wait_seconds, 0));
   end if;
 
+  if v_fresh <> '{}' and coord.locks_held(v_call.agent, v_profile.max_locks) + cardinality(v_fresh) > v_profile.max_locks then
+    return coord.exceeded(v_call, 'max_locks', v_profile.max_locks, coord.locks_held(v_call.agent, v_profile.max_locks) + cardinality(v_fresh));
+  end if;
   if v_expired is not null then
     update coord.locks l set released_at = l.expires_at, release_reason = 'expired'
     where l.id in (select o.id from coord.locks o where o.id = any (v_expired) order by o.place for no key update);
@@ -672,9 +701,6 @@ declare
   v_released jsonb;
 begin
   if v_call.answer is not null then return v_call.answer; end if;
-  if v_call.role <> 'coord_operator' then
-    return coord.deny(v_call, 'insufficient_trust_level', 'breaking a lock is for operators');
-  end if;
   if coalesce(btrim(p_reason), '') = '' then
     perform coord.fail('reason_required');
   elsif length(p_reason) > 500 then
@@ -699,6 +725,21 @@ end
 $$;
 
 -- Reads ------------------------------------------------------------------------------
+
+create function coord.open_read(p_function text) returns coord.caller
+language plpgsql
+as $$
+declare
+  v_caller coord.caller := coord.caller();
+  v_code text := coord.objection(p_function);
+begin
+  if v_code is not null then
+    perform coord.fail(v_code, coord.objection_text(p_function, v_code));
+  end if;
+  return v_caller;
+end
+$$;
+comment on function coord.open_read is 'Begins a read: who calls; raises where the profile does not permit it.';
 
 create function coord.read_repo(p_repo text) returns text
 language plpgsql
@@ -747,7 +788,7 @@ declare
   v_locks jsonb;
   v_total integer;
 begin
-  perform coord.caller();
+  perform coord.open_read('check_locks');
   -- Without repo and paths: everything the caller reaches, which row-level security decides.
   if coalesce(p_repo, '') <> '' or p_paths is not null or current_setting('coord.repos') ~ '^[^ *]+$' then
     v_repo := coord.read_repo(p_repo);
@@ -775,8 +816,8 @@ create function coord.verify_locks(p_repo text, p_paths text[], p_fences bigint[
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
+  v_caller coord.caller := coord.open_read('verify_locks');
   v_repo text := coord.read_repo(p_repo);
-  v_caller coord.caller := coord.caller();
   v_now timestamptz := clock_timestamp();
   v_policy text := coord.lock_policy(v_repo);
   v_covered jsonb;
@@ -1015,7 +1056,7 @@ create function coord_v1.force_release_lock(
   repo coord_v1.repo default null
 ) returns jsonb language sql
 return coord.force_release_lock(repo, paths, reason);
-comment on function coord_v1.force_release_lock is $$Break locks that somebody else holds; operators only, with a reason, always audited.
+comment on function coord_v1.force_release_lock is $$Break locks that somebody else holds; operators and agents of trust 3, with a reason, always audited.
 Outcomes: released with the prior holders; denied. Errors: reason_required, paths_required, too_many_paths, path_*, argument_too_long, repo_required, repo_invalid, repo_not_granted, insufficient_trust_level.
 @title Break locks
 @toolset full

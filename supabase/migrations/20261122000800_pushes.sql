@@ -40,6 +40,8 @@ create policy repo_admitted on coord.pushed_fences
     or repo = any (string_to_array(current_setting('coord.repos', true), ' '))
   );
 
+insert into coord.operations (name, trust) values ('verify_push', 2);
+
 insert into coord.error_codes (code, status, meaning, remedy) values
   ('commits_invalid', 400, 'commits is a list of objects with id, agent, sessions, locks and paths.', 'Let coord hook pre-receive make the call.'),
   ('too_many_commits', 422, 'A push brings at most 2000 commits with 20000 changed files.', 'Push in smaller steps, or set the lock policy off for an import.');
