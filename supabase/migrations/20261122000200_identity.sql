@@ -146,6 +146,7 @@ insert into coord.error_codes (code, status, meaning, remedy) values
   ('agent_unknown', 403, 'The token''s sub is not registered here.', 'An operator registers it with coord token mint or register_agent.'),
   ('agent_disabled', 403, 'This principal is disabled.', 'Ask an operator; enable_agent lifts it.'),
   ('role_not_allowed', 403, 'The token names a role that its principal does not have.', 'Mint a token with the role the principal was registered with.'),
+  ('view_is_read_only', 403, 'Views are read, with GET.', 'Call a function (POST /rpc/NAME) to change anything.'),
   ('session_id_invalid', 400, 'A session id has 1 to 128 printable characters.', 'Send another X-Session-Id, or none.'),
   ('repo_required', 400, 'The caller is not granted exactly one repository, so the call must name one.', 'Pass repo as host/owner/name.'),
   ('repo_invalid', 400, 'This is no repository: host/owner/name, or the URL of a git remote.', 'Pass repo as host/owner/name.'),
@@ -303,6 +304,11 @@ begin
   end if;
   v_caller := row(v_claims ->> 'sub', coalesce(nullif(left(v_claims ->> 'agent_type', 50), ''), v_principal.agent_type),
     v_role, v_session, v_claims ->> 'jti');
+
+  -- Without this, a view that no row could be put into would be a server error.
+  if current_setting('request.method', true) not in ('GET', 'HEAD') and current_setting('request.path', true) !~ '^/(rpc/|$)' then
+    perform coord.fail('view_is_read_only');
+  end if;
 
   -- Any call that may write is a heartbeat, but seldom a write.
   if current_setting('transaction_read_only') = 'off' then
