@@ -71,6 +71,7 @@ select set_eq(
     'refuse_token',     -- part of admit: says what is wrong with the claims
     'open_session',     -- part of admit: the session's row before there is a caller
     'renew_session',    -- the same
+    'end_sessions_of',  -- the sessions of an agent that an operator disables
     'reap_sessions',    -- ends dead sessions of all agents
     'lapse_locks_of_session', -- the locks of a session that reap_sessions ends
     'lapse_locks',      -- stamps locks that expired

@@ -57,5 +57,16 @@ select is(tests.pick(tests.as_agent('agent-b', $$coord_v1.acquire_lock('{d}')$$,
 select throws_ok($$select tests.as_agent('agent-a', 'coord_v1.health()', '{"x-session-id": ""}')$$, 'PT400', 'session_id_invalid', 'an empty session id is refused');
 select throws_ok($$select tests.as_agent('agent-a', 'coord_v1.health()', jsonb_build_object('x-session-id', repeat('x', 129)))$$, 'PT400', 'session_id_invalid', 'a long one too');
 
+-- Who is disabled holds nothing.
+select is(tests.as_agent('agent-b', $$coord_v1.acquire_lock('{gone}')$$, '{"x-session-id": "one"}') ->> 'outcome', 'acquired', 'agent-b holds a lock');
+select is(tests.as_agent('agent-b', $$coord_v1.acquire_lock('{too}')$$, '{"x-session-id": "two"}') ->> 'outcome', 'acquired', 'in two sessions');
+create temp table disabled as select tests.as_operator($$coord_v1.disable_agent('agent-b', 'lost its laptop')$$) as answer;
+select is((select string_agg((s ->> 'session_id') || ' ' || (s #>> '{released,0,path}'), ', ' order by s ->> 'session_id') from jsonb_array_elements(answer -> 'sessions_ended') s
+  where s #>> '{released,0,path}' is not null), 'one gone, two too', 'disabling ends its sessions') from disabled;
+select is(tests.as_agent('agent-a', $$coord_v1.acquire_lock('{gone,too}')$$) ->> 'outcome', 'acquired', 'what it held is free at once');
+select throws_ok($$select tests.as_agent('agent-b', 'coord_v1.check_locks()')$$, 'PT403', 'agent_disabled', 'and it is not let in');
+select is(tests.as_operator($$coord_v1.enable_agent('agent-b')$$) ->> 'outcome', 'enabled', 'until it is enabled');
+select is(tests.as_agent('agent-b', 'coord_v1.release_lock()') ->> 'released', '[]', 'holding nothing');
+
 select * from finish();
 rollback;

@@ -459,6 +459,7 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_call coord.call := coord.open_call(p_function, jsonb_build_object('name', p_name, 'reason', p_reason));
+  v_ended jsonb;
 begin
   if v_call.answer is not null then return v_call.answer; end if;
   if not p_enabled and coalesce(btrim(p_reason), '') = '' then
@@ -473,8 +474,11 @@ begin
   if not found then
     perform coord.fail('agent_not_found');
   end if;
+  if not p_enabled then
+    v_ended := coord.end_sessions_of(p_name);
+  end if;
   return coord.close_call(v_call, true, case when p_enabled then 'enabled' else 'disabled' end,
-    jsonb_build_object('name', p_name), p_reason);
+    jsonb_strip_nulls(jsonb_build_object('name', p_name, 'sessions_ended', v_ended)), p_reason);
 end
 $$;
 
@@ -544,8 +548,8 @@ create function coord_v1.disable_agent(name coord_v1.principal, reason coord_v1.
 language sql
 return coord.set_agent_enabled('disable_agent', name, false, reason);
 comment on function coord_v1.disable_agent is $$Refuse every further call of a principal, whatever token it holds.
-What it holds stays until it expires or an operator releases it.
-Outcome: disabled. Errors: agent_not_found, argument_required, argument_too_long.
+Ends its sessions: what they hold is free at once, and counts as broken where it is pushed.
+Outcome: disabled, with sessions_ended[] and what each released. Errors: agent_not_found, argument_required, argument_too_long.
 @toolset full
 @destructive
 @idempotent$$;

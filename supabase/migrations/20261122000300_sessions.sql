@@ -5,8 +5,8 @@
 --
 -- States
 --   live     opened by the first call that may write; every such call renews it
---   ended    by end_session, or by the reaper once it is dead; holds nothing.
---            The next call under the same id opens the next epoch, which holds nothing.
+--   ended    by end_session, by the reaper once it is dead, or because its agent
+--            was disabled; holds nothing. The next call under the same id opens the next epoch, which holds nothing.
 --
 -- A session is dead when the latest of these is past: its last renewal + 900 s,
 -- its busy_until, and the expiry of what it holds. Renewals are written at most
@@ -40,7 +40,7 @@ create table coord.sessions (
   constraint live_is_a_target unique (agent, id, live),
   constraint id_has_a_size check (length(id) between 1 and 200),
   constraint ended_says_when_and_why check (live = (ended_at is null) and live = (end_reason is null)),
-  constraint end_reason_is_known check (end_reason in ('ended', 'dead'))
+  constraint end_reason_is_known check (end_reason in ('ended', 'dead', 'disabled'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 comment on table coord.sessions is 'Sessions of agents: the lease under locks, tasks and tickets.';
 
@@ -127,6 +127,30 @@ begin
 end
 $$;
 comment on function coord.reap_sessions is 'Ends sessions that are dead, with what they held, each audited.';
+
+create function coord.end_sessions_of(p_agent text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_session_id text;
+  v_released jsonb;
+  v_ended jsonb := jsonb '[]';
+begin
+  -- The agent is disabled already, so no new session appears; a call under way is waited for.
+  for v_session_id in
+    select s.id from coord.sessions s where s.agent = p_agent and s.live order by s.id for update
+  loop
+    v_released := coord.release_locks_of_session(p_agent, v_session_id, 'forced');
+    perform coord.cancel_tickets(p_agent, v_session_id, null, null);
+    update coord.sessions s set live = false, ended_at = clock_timestamp(), end_reason = 'disabled'
+    where s.agent = p_agent and s.id = v_session_id;
+    v_ended := v_ended || jsonb_build_object('session_id', v_session_id, 'released', v_released);
+  end loop;
+  return v_ended;
+end
+$$;
+comment on function coord.end_sessions_of is 'Ends all sessions of an agent, breaking what they hold.';
+grant execute on function coord.end_sessions_of to coord_owner;
 
 create function coord.maintain(p_max_rows integer) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -280,7 +304,7 @@ comment on column coord_v1.sessions.opened_at is 'When this epoch began.';
 comment on column coord_v1.sessions.renewed_at is 'Last renewal, written at most every 90 seconds.';
 comment on column coord_v1.sessions.busy_until is 'Until when it said it would be silent.';
 comment on column coord_v1.sessions.ended_at is 'When it ended.';
-comment on column coord_v1.sessions.end_reason is 'ended by itself, or dead.';
+comment on column coord_v1.sessions.end_reason is 'ended by itself, dead, or disabled with its agent.';
 comment on column coord_v1.sessions.summary is 'What its agent said at the end.';
 
 grant usage on type coord_v1.busy_for_seconds, coord_v1.summary, coord_v1.max_rows to coord_agent, coord_operator, coord_auditor;
