@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod down;
 mod env;
+mod keys;
 mod lock;
 mod man;
 mod mcp;
@@ -39,6 +40,8 @@ pub enum Command {
     Env,
     /// Mint, inspect and revoke tokens
     Token(token::Args),
+    /// Show and rotate the keys that sign tokens
+    Keys(keys::Args),
     /// Take, release and show locks
     Lock(lock::Args),
     /// Call any function of the coordinator
@@ -70,6 +73,7 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Doctor(args) => Ok(doctor::run(&args, global).await?),
         Command::Env => Ok(env::run(global)?),
         Command::Token(args) => Ok(token::run(&args, global).await?),
+        Command::Keys(args) => Ok(keys::run(&args, global).await?),
         Command::Lock(args) => lock::run(args, global).await,
         Command::Call(args) => call::run(args, global).await,
         Command::Mcp(args) => mcp::run(args, global).await,

@@ -233,7 +233,9 @@ pub(crate) fn fresh(path: &Path, keys: &Keys, seconds: i64) -> bool {
         return false;
     };
     let text = text.trim();
-    signed_by(text, keys)
+    // Not by a retired key, which is good for old tokens only.
+    decode_header(text).is_ok_and(|header| header.kid.as_ref() == Some(&keys.kid))
+        && signed_by(text, keys)
         && jsonwebtoken::dangerous::insecure_decode::<Claims>(text)
             .is_ok_and(|token| token.claims.exp - clock::now() > seconds)
 }
