@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod down;
 mod env;
+mod hook;
 mod lock;
 mod man;
 mod mcp;
@@ -41,6 +42,8 @@ pub enum Command {
     Token(token::Args),
     /// Take, release and show locks
     Lock(lock::Args),
+    /// Check locks in git's hooks: before a commit, and where it is pushed
+    Hook(hook::Args),
     /// Call any function of the coordinator
     Call(call::Args),
     /// Serve the coordinator's tools to an MCP client
@@ -71,6 +74,7 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Env => Ok(env::run(global)?),
         Command::Token(args) => Ok(token::run(&args, global).await?),
         Command::Lock(args) => lock::run(args, global).await,
+        Command::Hook(args) => hook::run(args, global).await,
         Command::Call(args) => call::run(args, global).await,
         Command::Mcp(args) => mcp::run(args, global).await,
         Command::ComposeEnv => Ok(compose_env::run(global)?),
