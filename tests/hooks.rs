@@ -68,7 +68,7 @@ impl Ran {
     }
 
     #[track_caller]
-    fn is_silent_about(self, word: &str) -> Self {
+    fn says_nothing_of(self, word: &str) -> Self {
         let said = told(&self.output);
         assert!(!said.contains(word), "{word}: {}\n{said}", self.args);
         self
@@ -246,7 +246,7 @@ fn a_commit_needs_the_locks_of_its_files_and_names_them() {
     a.stage("c.rs", "a");
     a.commit("Move\n\nAll of it.\n\nFixes: #1")
         .exits(0)
-        .is_silent_about("coord");
+        .says_nothing_of("coord");
     let message = a.message();
     let claims = a.coord(&["lock", "list", "--json"]).exits(0).json();
     let session = claims["locks"][0]["session_id"].as_str().unwrap();
@@ -286,7 +286,7 @@ fn a_commit_needs_the_locks_of_its_files_and_names_them() {
     a.commit("moved")
         .exits(1)
         .says(&["c.rs: nobody"])
-        .is_silent_about("d.rs:");
+        .says_nothing_of("d.rs:");
     a.lock(&["c.rs"]);
     a.commit("moved").exits(0);
     // Below the root, the next step says where its paths begin.
@@ -389,7 +389,7 @@ fn a_merge_is_asked_for_what_is_its_own() {
     a.git(&free).exits(0);
     a.git(&["merge", "-q", "two"])
         .exits(0)
-        .is_silent_about("coord");
+        .says_nothing_of("coord");
     assert!(!a.message().contains("Coord-"), "{}", a.message());
 }
 
@@ -414,7 +414,7 @@ fn a_message_that_nobody_wrote_stays_empty() {
     a.commit("").exits(1).says(&["empty commit message"]);
     edit(writes, &["-v", "-s"])
         .exits(0)
-        .is_silent_about("coord");
+        .says_nothing_of("coord");
     let message = a.message();
     assert!(
         message.starts_with("Written\n\nSigned-off-by: "),
@@ -463,7 +463,7 @@ fn hooks_that_were_there_keep_their_say() {
     a.coord(&["hook", "install"])
         .exits(0)
         .says(&["unchanged pre-commit"])
-        .is_silent_about("installed");
+        .says_nothing_of("installed");
     assert_eq!(texts(), first);
     assert_eq!(a.text(".git/hooks/pre-commit.before-coord"), mine);
     a.coord(&["hook", "status"]).exits(0).says(&[
@@ -480,7 +480,7 @@ fn hooks_that_were_there_keep_their_say() {
     assert_eq!(a.text("ran").lines().count(), 1);
     a.lock(&["c.rs"]);
     a.write("stop", "");
-    a.commit("x").exits(1).is_silent_about("coord");
+    a.commit("x").exits(1).says_nothing_of("coord");
     std::fs::remove_file(a.dir.join("stop")).unwrap();
     a.commit("x").exits(0);
     assert!(
@@ -501,7 +501,7 @@ fn hooks_that_were_there_keep_their_say() {
         .says(&["is not ours", "before-coord is there already"]);
     a.coord(&["hook", "uninstall"])
         .exits(0)
-        .is_silent_about("removed pre-commit");
+        .says_nothing_of("removed pre-commit");
     assert_eq!(a.text(".git/hooks/pre-commit"), "#!/bin/sh\n");
     std::fs::remove_file(a.dir.join(".git/hooks/pre-commit")).unwrap();
     a.coord(&["hook", "install", "pre-commit"]).exits(0);
@@ -539,7 +539,7 @@ fn husky_calls_us_from_its_own_file() {
     let text = a.text(".husky/pre-commit");
     a.coord(&["hook", "install"])
         .exits(0)
-        .is_silent_about("installed");
+        .says_nothing_of("installed");
     assert_eq!(a.text(".husky/pre-commit"), text);
     assert!(
         !text.contains(COORD) && a.text(".husky/_/pre-commit") == stub,
@@ -573,13 +573,10 @@ fn husky_calls_us_from_its_own_file() {
 fn hooks_find_coord_or_say_what_to_do() {
     let shop = Shop::with_hooks("lost");
     let a = &shop.a;
-    let without = |args: &[&str]| {
-        Ran::of(
-            a.command("git")
-                .env("PATH", "/usr/bin:/bin:/usr/local/bin")
-                .args(args),
-        )
-    };
+    let path = std::env::var_os("PATH").unwrap();
+    let dirs = std::env::split_paths(&path).filter(|dir| !dir.join("coord").exists());
+    let path = std::env::join_paths(dirs).unwrap();
+    let without = |args: &[&str]| Ran::of(a.command("git").env("PATH", &path).args(args));
     a.stage("c.rs", "x");
     // Not on the PATH: the one that installed it.
     without(&["commit", "-m", "x"])
@@ -670,7 +667,7 @@ fn policies_warn_or_let_pass() {
     ]);
     shop.policy("off");
     a.stage("c.rs", "y");
-    a.commit("x").exits(0).is_silent_about("nobody");
+    a.commit("x").exits(0).says_nothing_of("nobody");
     // What is covered is said all the same.
     let fence = a.lock(&["c.rs"]);
     a.stage("c.rs", "z");
@@ -847,7 +844,7 @@ fn a_push_is_checked_where_it_arrives() {
     let fence = a.lock(&["src/"]);
     a.stage("src/a.rs", "a1");
     a.commit("one").exits(0);
-    Server::push(a, "main").exits(0).is_silent_about("coord");
+    Server::push(a, "main").exits(0).says_nothing_of("coord");
     // Made past the hooks, without a lock.
     b.git(&["rebase", "-q", "main"]).exits(0);
     b.stage("src/a.rs", "b1");
@@ -908,7 +905,7 @@ fn a_push_is_checked_where_it_arrives() {
     Server::push(b, "two")
         .exits(1)
         .says(&["1 change is", " c.rs: "])
-        .is_silent_about("src/b.rs");
+        .says_nothing_of("src/b.rs");
 
     server.shop.policy("warn");
     Server::push(b, "two")
@@ -918,7 +915,7 @@ fn a_push_is_checked_where_it_arrives() {
     b.stage("c.rs", "c");
     b.git(&["commit", "-q", "--no-verify", "-m", "sly"])
         .exits(0);
-    Server::push(b, "two").exits(0).is_silent_about("coord");
+    Server::push(b, "two").exits(0).says_nothing_of("coord");
     server.shop.policy("enforce");
     // A token that may not check pushes.
     std::fs::write(server.shop.dir.path().join("token"), &a.token).unwrap();
@@ -945,7 +942,7 @@ fn a_servers_own_hook_sees_the_push_too() {
     Server::push(a, "main:no")
         .exits(1)
         .says(&["saw refs/heads/no"])
-        .is_silent_about("coord");
+        .says_nothing_of("coord");
     a.git(&[
         "commit",
         "-q",
@@ -995,7 +992,7 @@ fn a_resurrected_agent_is_stopped_everywhere() {
     Server::push(a, "main:a")
         .exits(1)
         .says(&["ran out before it was released"])
-        .is_silent_about("now");
+        .says_nothing_of("now");
     // With the file taken again and the work taken in, it is welcome.
     a.git(&["reset", "-q", "--hard", "two"]).exits(0);
     a.lock(&["src/a.rs"]);

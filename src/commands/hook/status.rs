@@ -55,8 +55,9 @@ pub async fn run(repo: Option<&str>, global: &Global) -> Result<Exit, CommandErr
             words::text(&answer, "policy"),
         ),
         Err(error) => format!(
-            "coordinator: {}: {error}\n  what mends it: {}\n",
+            "coordinator: {}: {}\n  what mends it: {}\n",
             styled(BAD, "does not answer"),
+            words::why_not(&error),
             words::mend(&error)
         ),
     });

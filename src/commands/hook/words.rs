@@ -91,14 +91,25 @@ pub fn unchecked(error: &Error) -> String {
         "coord: the locks could not be checked, so this commit stops. Nobody has refused it.\n  \
          why: {}\n  what mends it: {}\n  \
          To commit once without the check: git commit --no-verify\n",
-        one_line(&error.to_string()),
+        why_not(error),
         mend(error)
     )
 }
 
+/// What went wrong, without the coordinator's advice: that is what mends it.
+pub fn why_not(error: &Error) -> String {
+    let Error::Rpc(rpc::Error::Problem(problem)) = error else {
+        return one_line(&error.to_string());
+    };
+    let details = problem.details.as_ref();
+    one_line(&details.map_or(problem.message.clone(), |it| {
+        format!("{}: {it}", problem.message)
+    }))
+}
+
 /// What helps against it.
-pub fn mend(error: &Error) -> &'static str {
-    match error {
+pub fn mend(error: &Error) -> String {
+    let advice = match error {
         Error::NoToken(_) => {
             "set COORD_TOKEN to your token; an operator mints one with `coord token mint`"
         }
@@ -111,14 +122,16 @@ pub fn mend(error: &Error) -> &'static str {
         Error::Late(_) | Error::Rpc(rpc::Error::Unreachable(..)) => {
             "start the coordinator (`coord up --detach`), or set COORD_URL (git config coord.url) to where it runs; `coord hook status` looks"
         }
-        Error::Rpc(rpc::Error::Problem(problem)) if matches!(problem.status, 401 | 403) => {
-            "see to the token and its grants (COORD_TOKEN, git config coord.tokenFile, COORD_REPO); `coord hook status` looks"
-        }
+        Error::Rpc(rpc::Error::Problem(problem)) => match &problem.hint {
+            Some(hint) => &one_line(hint),
+            None => "`coord hook status` and `coord doctor` look for what is wrong",
+        },
         Error::Rpc(_) | Error::NoDecision(_) => {
             "`coord hook status` and `coord doctor` look for what is wrong"
         }
         Error::Git(_) | Error::File { .. } => "see what it says, then try again",
-    }
+    };
+    advice.to_owned()
 }
 
 /// What `git push` is told about files that were changed without a lock.
@@ -195,7 +208,7 @@ pub fn push_unchecked(error: &Error) -> String {
     format!(
         "coord: the locks could not be checked, so this push stops. Nobody has refused it.\n  \
          why: {}\n  what mends it, on the server: {}\n",
-        one_line(&error.to_string()),
+        why_not(error),
         mend(error)
     )
 }
