@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -90,7 +92,6 @@ impl Ran {
 /// An agent in a work tree of its own.
 #[derive(Clone)]
 struct Agent {
-    name: String,
     token: String,
     dir: PathBuf,
 }
@@ -98,7 +99,6 @@ struct Agent {
 impl Agent {
     fn new(name: &str, repo: &str, dir: &Path) -> Self {
         Self {
-            name: name.to_owned(),
             token: shared().mint(name, "test-client", &format!("git.example/hooks/{repo}")),
             dir: dir.to_owned(),
         }
@@ -685,8 +685,8 @@ fn policies_warn_or_let_pass() {
 
 #[test]
 fn many_files_and_odd_names() {
-    let shop = Shop::with_hooks("names");
-    let a = &shop.a;
+    let server = Server::new("names");
+    let a = &server.shop.a;
     for at in 0..150 {
         a.write(&format!("many/{at}"), "x");
     }
@@ -734,8 +734,17 @@ fn many_files_and_odd_names() {
     a.stage("d/ends ", "x");
     a.commit("x").exits(1).says(&["d/: nobody"]);
     a.lock(&["d/"]);
+    std::fs::write(a.dir.join(OsStr::from_bytes(b"d/odd\xff")), "x").unwrap();
+    a.git(&["add", "d"]).exits(0);
     a.commit("x").exits(0);
     a.coord(&["lock", "release"]).exits(0);
+    Server::push(a, "main").exits(0);
+    a.git(&["mv", "d/new\nline", "d/other\nline"]).exits(0);
+    let forged = ["commit", "-q", "--no-verify", "-m", "x"];
+    a.git(&forged).exits(0);
+    Server::push(a, "main")
+        .exits(1)
+        .says(&["2 changes are", " d/new line: ", " d/other line: "]);
 
     // Links lead to the file that is edited.
     symlink("c.rs", a.dir.join("link.rs")).unwrap();
@@ -1034,5 +1043,12 @@ fn a_paused_holder_is_told_what_it_missed() {
         "which is newer than ",
         "paused-b holds c.rs now",
     ]);
-    assert_eq!(a.name, "paused-a");
+    // Taken again while its work goes on top of the other's: git says the new lock itself.
+    b.coord(&["lock", "release"]).exits(0);
+    a.lock(&["c.rs"]);
+    a.git(&["rebase", "-q", "-X", "theirs", "two"]).exits(0);
+    Server::push(a, "main:a")
+        .exits(1)
+        .says(&["non-fast-forward"]);
+    Server::push(a, "+main:a").exits(0);
 }
