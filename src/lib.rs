@@ -9,6 +9,7 @@ pub mod checkout;
 pub mod cli;
 pub mod commands;
 pub mod exit;
+pub mod git;
 pub mod mcp;
 pub mod remote;
 pub mod rpc;

@@ -97,7 +97,7 @@ struct Break {
 
 #[derive(Debug, clap::Args)]
 struct Repo {
-    /// host/owner/name or a remote's URL [default: `COORD_REPO`, else git's remote origin]
+    /// host/owner/name or a remote's URL [default: `COORD_REPO`, else git config coord.repo, else git's remote origin]
     #[arg(long = "repo", value_name = "REPO")]
     name: Option<String>,
 }

@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod down;
 mod env;
+mod hook;
 mod keys;
 mod lock;
 mod man;
@@ -44,6 +45,8 @@ pub enum Command {
     Keys(keys::Args),
     /// Take, release and show locks
     Lock(lock::Args),
+    /// Check locks in git's hooks: before a commit, and where it is pushed
+    Hook(hook::Args),
     /// Call any function of the coordinator
     Call(call::Args),
     /// Serve the coordinator's tools to an MCP client
@@ -75,6 +78,7 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Token(args) => Ok(token::run(&args, global).await?),
         Command::Keys(args) => Ok(keys::run(&args, global).await?),
         Command::Lock(args) => lock::run(args, global).await,
+        Command::Hook(args) => hook::run(args, global).await,
         Command::Call(args) => call::run(args, global).await,
         Command::Mcp(args) => mcp::run(args, global).await,
         Command::ComposeEnv => Ok(compose_env::run(global)?),

@@ -89,6 +89,7 @@ create table coord.past_locks (
 ) with (autovacuum_vacuum_scale_factor = 0.02);
 comment on table coord.past_locks is 'Locks that ended more than an hour ago, for 30 days.';
 create index past_locks_by_end on coord.past_locks (released_at);
+create index past_locks_by_owner on coord.past_locks (agent, session_id, repo, path);
 
 create sequence coord.tickets;
 comment on sequence coord.tickets is 'Numbers of tickets: a later one always has a higher one.';
