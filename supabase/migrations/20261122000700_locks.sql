@@ -622,8 +622,7 @@ declare
   v_held text[];
   v_places text[];
   v_now timestamptz;
-  v_freed jsonb;
-  v_released jsonb := jsonb '[]';
+  v_released jsonb;
   v_not_held jsonb;
   v_cancelled jsonb;
 begin
@@ -641,16 +640,16 @@ begin
   v_now := clock_timestamp();
   v_cancelled := coord.cancel_tickets(v_call.agent, v_call.session_id, v_call.repo, v_paths);
 
-  for v_freed in
+  with freed as (
     update coord.locks l set released_at = v_now, release_reason = 'released'
     -- The owner is compared as a row, which no index serves: without statistics the planner
     -- would walk everything this session ever held.
     where l.place = any (v_places) and (l.agent, l.session_id) is not distinct from (v_call.agent, v_call.session_id)
       and l.released_at is null and l.expires_at > v_now
-    returning jsonb_build_object('path', l.path, 'fence', l.fence)
-  loop
-    v_released := v_released || v_freed;
-  end loop;
+    returning l.path, l.fence
+  )
+  -- At once: a list that grows by one for each of thousands of locks takes minutes.
+  select coalesce(jsonb_agg(jsonb_build_object('path', f.path, 'fence', f.fence) order by f.path), '[]') into v_released from freed f;
 
   -- Asked for by name and not held: say who holds it, if anybody does.
   if jsonb_array_length(v_released) < cardinality(v_paths) then
