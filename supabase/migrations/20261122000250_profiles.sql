@@ -153,7 +153,7 @@ begin
   )
   select l.name, l.enabled, coalesce(l.trust, 0), coalesce(l.allowed, '{}'),
     coalesce((select array_agg(distinct b) from unnest(l.blocked) b), '{}'),
-    coalesce((l.limits ->> 'max_locks')::integer, 200), coalesce((l.limits ->> 'max_paths_per_call')::integer, 64),
+    coalesce((l.limits ->> 'max_locks')::integer, 1000), coalesce((l.limits ->> 'max_paths_per_call')::integer, 64),
     coalesce((l.limits ->> 'max_ttl_seconds')::integer, 28800), coalesce((l.limits ->> 'max_tasks')::integer, 10),
     coalesce((l.limits ->> 'max_writes_per_hour')::integer, 10000), coalesce((l.limits ->> 'max_payload_bytes')::integer, 262144),
     l.network_policy, coalesce(l.guardrails, 'enforce')
