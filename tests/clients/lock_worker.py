@@ -101,24 +101,32 @@ def fleet(agent, settings, dice):
             "mode": dice.choice(["exclusive", "exclusive", "shared"]),
             "ttl_seconds": 30,
         }
-        if dice.random() < 0.7:
+        if dice.random() < 0.6:
             ask["wait_seconds"] = dice.choice([1, 3, 20])
-        answer = agent.call("acquire_lock", **ask)
-        patience = dice.randint(1, 80)
-        while answer.get("outcome") == "queued" and time.time() < settings["until"]:
+        # The same in both repositories is two requests.
+        repos = settings["repos"] if dice.random() < 0.3 else [ask["repo"]]
+        answers = {it: agent.call("acquire_lock", **ask | {"repo": it}) for it in repos}
+        patience = dice.randint(1, 30)
+        while time.time() < settings["until"]:
+            waiting = [it for it in repos if answers[it].get("outcome") == "queued"]
+            if not waiting:
+                break
             patience -= 1
             if patience == 0:
                 end = dice.random()
-                if end < 0.4:
-                    agent.call("cancel_wait", ticket=answer["ticket"])
-                elif end < 0.7:
-                    agent.call("release_lock", repo=ask["repo"], paths=ask["paths"][:1])
-                elif end < 0.95:
-                    agent.call("release_lock", repo=ask["repo"])
+                for repo in waiting:
+                    if end < 0.4:
+                        agent.call("cancel_wait", ticket=answers[repo]["ticket"])
+                    elif end < 0.7:
+                        agent.call("release_lock", repo=repo, paths=ask["paths"][:1])
+                    elif end < 0.95:
+                        agent.call("release_lock", repo=repo)
                 # Else its ticket stands in the way until it lapses.
                 break
             time.sleep(dice.uniform(0.02, 0.2))
-            answer = agent.call("acquire_lock", **ask)
+            repo = dice.choice(waiting)
+            answers[repo] = agent.call("acquire_lock", **ask | {"repo": repo})
+        answer = answers[ask["repo"]]
         if answer.get("outcome") == "acquired":
             time.sleep(dice.uniform(0, 0.1))
             if dice.random() < 0.3:
