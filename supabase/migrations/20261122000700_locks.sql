@@ -122,6 +122,8 @@ create index lock_tickets_by_repo on coord.lock_tickets (repo);
 create index lock_tickets_by_owner on coord.lock_tickets (agent, session_id, session_live);
 
 -- No sub-select for the owner: bodies touch few rows, and setting one up costs more than it saves.
+-- Realtime knows nothing of coord.admit: for its roles the policy itself looks whether the
+-- principal is enabled and has the role, or an open subscription would outlive disable_agent.
 do $$
 declare
   v_table text;
@@ -139,10 +141,12 @@ begin
         for all to coord_agent, coord_operator, coord_auditor
         using (
           repo = any (array(
-            select g.repo from coord.repo_grants g
-            where g.agent = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')))
+            select g.repo from coord.repo_grants g join coord.agents a on a.id = g.agent
+            where a.id = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
+              and a.enabled and a.role = current_user))
           or (select a.all_repos from coord.agents a
-            where a.id = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')));
+            where a.id = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
+              and a.enabled and a.role = current_user));
       create policy janitor on coord.%1$I for all to coord_janitor using (true);
       grant select on coord.%1$I to coord_agent, coord_operator, coord_auditor;
     $f$, v_table);

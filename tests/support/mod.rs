@@ -13,6 +13,7 @@
 )]
 
 pub mod agents;
+pub mod hosted;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
