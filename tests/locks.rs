@@ -296,7 +296,7 @@ fn batches_in_any_order_never_deadlock() {
     never_two_holders(&held);
     let refusals = refusals_tell_the_truth(&agents, &histories, &held);
     println!("{} locks, {refusals} refusals", held.len());
-    assert!(held.len() >= 50 && refusals >= 50, "they hardly met");
+    assert!(held.len() >= 10 && refusals >= 10, "they hardly met");
 }
 
 /// Calls of one session at once, as of an agent whose subagents share its session, and its end between them.
