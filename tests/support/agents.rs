@@ -222,7 +222,7 @@ pub struct Held<'a> {
     pub got: f64,
     pub left: f64,
     pub gone: f64,
-    /// By its holder, who knows it.
+    /// By its holder, who knows it, or replaced by another of its own.
     pub released: bool,
 }
 
@@ -283,7 +283,10 @@ pub fn holdings(owner: usize, history: &[Line]) -> Vec<Held<'_>> {
                         released: false,
                     },
                 );
-                past.extend(before.map(|held| held.until(line.sent, line.got)));
+                past.extend(before.map(|held| Held {
+                    released: true,
+                    ..held.until(line.sent, line.got)
+                }));
             }
         }
         for lock in line.list("released") {
