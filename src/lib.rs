@@ -16,3 +16,4 @@ pub mod rpc;
 pub mod settings;
 mod signals;
 pub mod stack;
+mod yaml;

@@ -1,5 +1,6 @@
 //! One file per command; each has its arguments and a `run`.
 
+mod apply;
 pub mod call;
 mod completions;
 mod compose_env;
@@ -41,6 +42,8 @@ pub enum Command {
     Env,
     /// Mint, inspect and revoke tokens
     Token(token::Args),
+    /// Make profiles and policies what YAML files say
+    Apply(apply::Args),
     /// Show and rotate the keys that sign tokens
     Keys(keys::Args),
     /// Take, release and show locks
@@ -76,6 +79,7 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Doctor(args) => Ok(doctor::run(&args, global).await?),
         Command::Env => Ok(env::run(global)?),
         Command::Token(args) => Ok(token::run(&args, global).await?),
+        Command::Apply(args) => apply::run(&args, global).await,
         Command::Keys(args) => Ok(keys::run(&args, global).await?),
         Command::Lock(args) => lock::run(args, global).await,
         Command::Hook(args) => hook::run(args, global).await,

@@ -10,6 +10,8 @@ use serde_json::{Map, Value};
 pub const GOOD: Style = AnsiColor::Green.on_default().bold();
 /// What was refused.
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What changes.
+pub const WARN: Style = AnsiColor::Yellow.on_default().bold();
 /// Names worth finding.
 pub const NAME: Style = AnsiColor::Cyan.on_default();
 /// What matters less.
