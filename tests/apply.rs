@@ -61,6 +61,43 @@ fn what_is_shipped_is_applied_once() {
     let trust = "select trust from coord_v1.profiles where 'strands' = any (default_for)";
     assert_eq!(stack.psql(trust), "3");
 
+    // The policy is what the environment is given.
+    let export = stack
+        .coord()
+        .args([
+            "network",
+            "export",
+            "--for",
+            "claude-code-web",
+            "--policy",
+            "cloud-reviewer",
+            "--strict",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&export.stdout),
+        "api.github.com\ncodeload.github.com\ngithub.com\n",
+        "{}",
+        told(&export)
+    );
+    let open = [
+        "network",
+        "export",
+        "--for",
+        "codex-cloud",
+        "--policy",
+        "laptop",
+        "--strict",
+    ];
+    let open = stack.coord().args(open).output().unwrap();
+    assert_eq!(open.status.code(), Some(1), "{}", told(&open));
+    assert!(
+        told(&open).contains("every other host is allowed"),
+        "{}",
+        told(&open)
+    );
+
     // What the files leave out goes, what they change changes.
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("profiles.yaml");
@@ -137,6 +174,16 @@ fn a_mistake_is_told_by_file_line_and_column_and_nothing_is_applied() {
         "profiles:\n  a:\n    limits:\n      max_locks: many\n",
         "4:7",
         "a whole number",
+    );
+    refused(
+        "network_policies:\n  a:\n    allow:\n      - fine.example\n      - a..b\n",
+        "5:9",
+        "this is no host",
+    );
+    refused(
+        "profiles:\n  a: {}\n  b:\n    network_policy: none\n",
+        "4:5",
+        "no network policy is called none",
     );
     refused("- a\n", "1:1", "a mapping of sections");
 }

@@ -13,6 +13,7 @@ mod keys;
 mod lock;
 mod man;
 mod mcp;
+mod network;
 mod run_child;
 pub mod show;
 mod status;
@@ -44,6 +45,8 @@ pub enum Command {
     Token(token::Args),
     /// Make profiles and policies what YAML files say
     Apply(apply::Args),
+    /// Ask and export which hosts agents may talk to
+    Network(network::Args),
     /// Show and rotate the keys that sign tokens
     Keys(keys::Args),
     /// Take, release and show locks
@@ -80,6 +83,7 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Env => Ok(env::run(global)?),
         Command::Token(args) => Ok(token::run(&args, global).await?),
         Command::Apply(args) => apply::run(&args, global).await,
+        Command::Network(args) => network::run(args, global).await,
         Command::Keys(args) => Ok(keys::run(&args, global).await?),
         Command::Lock(args) => lock::run(args, global).await,
         Command::Hook(args) => hook::run(args, global).await,

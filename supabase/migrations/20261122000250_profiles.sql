@@ -41,7 +41,7 @@ create table coord.profiles (
   allowed text[],
   blocked text[] not null default '{}',
   limits jsonb not null default '{}',
-  network_policy text,
+  network_policy text references coord.network_policies (name) deferrable initially deferred,
   guardrails text,
   managed boolean not null default true,
   changed_at timestamptz not null default clock_timestamp(),
@@ -53,6 +53,7 @@ create table coord.profiles (
 );
 comment on table coord.profiles is 'Profiles as they were declared. What is not managed stands until a configuration names it.';
 create index profiles_by_parent on coord.profiles (extends);
+create index profiles_by_network_policy on coord.profiles (network_policy);
 
 create table coord.effective_profiles (
   name text primary key references coord.profiles (name) on delete cascade,
@@ -172,6 +173,7 @@ begin
   insert into coord.profile_defaults (agent_type, profile, managed) values ('*', 'standard', false);
   insert into coord.operations (name, trust) values
     ('register_agent', 4), ('disable_agent', 4), ('enable_agent', 4), ('revoke_token', 4),
+    ('check_network', 1), ('network_rules', 1),
     ('apply_config', 4), ('set_profile', 4), ('remove_profile', 4), ('assign_profile', 4);
   perform coord.resolve_profiles();
   perform set_config('request.jwt.claims', '', true);
@@ -413,6 +415,46 @@ end
 $$;
 comment on function coord.check_profile is 'Refuses a profile that says anything unknown or impossible.';
 
+create function coord.check_network_policy(p_name text, p_spec jsonb) returns void
+language plpgsql
+as $$
+declare
+  v_place text := 'network_policies/' || p_name;
+  v_list text;
+  v_pattern text;
+begin
+  if p_name !~ '^[a-z0-9][a-z0-9._-]{0,49}$' then
+    perform coord.refuse_config(v_place, 'a name has 1 to 50 small letters, digits and . _ -');
+  end if;
+  perform coord.check_keys(v_place, p_spec, 'description', 'extends', 'allow', 'deny', 'fallback');
+  perform coord.check_texts(v_place || '/allow', p_spec -> 'allow'), coord.check_texts(v_place || '/deny', p_spec -> 'deny');
+  if p_spec ->> 'fallback' not in ('allow', 'deny') then
+    perform coord.refuse_config(v_place || '/fallback', 'fallback is allow or deny');
+  elsif jsonb_typeof(p_spec -> 'extends') <> 'string' then
+    perform coord.refuse_config(v_place || '/extends', 'this is a text');
+  elsif jsonb_typeof(p_spec -> 'description') <> 'string' or length(p_spec ->> 'description') > 500 then
+    perform coord.refuse_config(v_place || '/description', 'a description is a text of at most 500 characters');
+  end if;
+  foreach v_list in array array['allow', 'deny'] loop
+    for v_pattern in select jsonb_array_elements_text(coalesce(p_spec -> v_list, '[]')) loop
+      begin
+        perform coord.canonical_pattern(v_pattern);
+      exception when sqlstate 'PT400' then
+        perform coord.refuse_config(format('%s/%s/%s', v_place, v_list, v_pattern), 'this is no host, *.host or *');
+      end;
+    end loop;
+  end loop;
+end
+$$;
+comment on function coord.check_network_policy is 'Refuses a network policy that says anything unknown or impossible.';
+
+create function coord.canonical_patterns(p_list jsonb) returns jsonb
+language sql stable
+begin atomic
+  select jsonb_agg(distinct coord.canonical_pattern(p)) from jsonb_array_elements_text(p_list) p;
+end;
+comment on function coord.canonical_patterns is 'Patterns in their one form, each once; null for none.';
+
 create function coord.declared() returns table (kind text, name text, spec jsonb, managed boolean)
 language sql stable
 begin atomic
@@ -422,17 +464,25 @@ begin atomic
     'network_policy', p.network_policy, 'guardrails', p.guardrails)), p.managed
   from coord.profiles p
   union all
+  select 'network_policy', n.name, jsonb_strip_nulls(jsonb_build_object('description', n.description, 'extends', n.extends,
+    'allow', coord.canonical_patterns(to_jsonb(n.allow)), 'deny', coord.canonical_patterns(to_jsonb(n.deny)), 'fallback', n.fallback)), n.managed
+  from coord.network_policies n
+  union all
   select 'default', d.agent_type, to_jsonb(d.profile), d.managed from coord.profile_defaults d;
 end;
 comment on function coord.declared is 'The configuration as it stands.';
 
 create function coord.wanted(p_config jsonb) returns table (kind text, name text, spec jsonb)
-language sql immutable
+language sql stable
 begin atomic
   select 'profile', p.key, p.value - array(
     select k.key from jsonb_each(p.value) k
     where k.value in ('null', '{}', '[]') and k.key <> 'allowed' or k.key = 'enabled' and k.value = 'true')
   from jsonb_each(coalesce(p_config -> 'profiles', '{}')) p
+  union all
+  select 'network_policy', n.key, jsonb_strip_nulls(n.value || jsonb_build_object(
+    'allow', coord.canonical_patterns(n.value -> 'allow'), 'deny', coord.canonical_patterns(n.value -> 'deny')))
+  from jsonb_each(coalesce(p_config -> 'network_policies', '{}')) n
   union all
   select 'default', d.key, d.value from jsonb_each(coalesce(p_config -> 'defaults', '{}')) d;
 end;
@@ -444,13 +494,14 @@ as $$
 declare
   v_text text;
 begin
-  perform coord.check_keys('the top', p_config, 'profiles', 'defaults');
-  foreach v_text in array array['profiles', 'defaults'] loop
+  perform coord.check_keys('the top', p_config, 'profiles', 'defaults', 'network_policies');
+  foreach v_text in array array['profiles', 'defaults', 'network_policies'] loop
     if jsonb_typeof(p_config -> v_text) <> 'object' then
       perform coord.refuse_config(v_text, 'this is a mapping');
     end if;
   end loop;
   perform coord.check_profile(p.key, p.value) from jsonb_each(p_config -> 'profiles') p;
+  perform coord.check_network_policy(n.key, n.value) from jsonb_each(p_config -> 'network_policies') n;
   select d.key into v_text from jsonb_each(p_config -> 'defaults') d
   where jsonb_typeof(d.value) <> 'string' or d.key <> '*' and d.key !~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,49}$' limit 1;
   if found then
@@ -472,6 +523,16 @@ begin
   if found then
     perform coord.refuse_config(format('profiles/%s/extends', v_name), format('no profile is called %s', v_other));
   end if;
+  select p.name, p.network_policy into v_name, v_other from coord.profiles p
+  where p.network_policy is not null and not exists (select from coord.network_policies n where n.name = p.network_policy) limit 1;
+  if found then
+    perform coord.refuse_config(format('profiles/%s/network_policy', v_name), format('no network policy is called %s', v_other));
+  end if;
+  select n.name, n.extends into v_name, v_other from coord.network_policies n
+  where n.extends is not null and not exists (select from coord.network_policies o where o.name = n.extends) limit 1;
+  if found then
+    perform coord.refuse_config(format('network_policies/%s/extends', v_name), format('no network policy is called %s', v_other));
+  end if;
   -- A profile of a circle comes to nothing.
   select p.name into v_name from coord.profiles p
   where not exists (select from coord.effective_profiles e where e.name = p.name) limit 1;
@@ -480,7 +541,7 @@ begin
   end if;
 end
 $$;
-comment on function coord.check_names is 'Refuses profiles that extend nothing, or each other.';
+comment on function coord.check_names is 'Refuses names that lead nowhere, and profiles that extend each other.';
 
 create function coord.apply_config(p_function text, p_config jsonb, p_plan boolean, p_prune boolean) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -505,7 +566,8 @@ begin
     full join coord.declared() d on d.kind = w.kind and d.name = w.name
     where w.spec is distinct from d.spec
       -- Gone from a section that the configuration speaks of.
-      and (w.kind is not null or p_prune and d.managed and v_config ? (d.kind || 's'))
+      and (w.kind is not null or p_prune and d.managed
+        and v_config ? case d.kind when 'network_policy' then 'network_policies' else d.kind || 's' end)
     order by 1, 2
   loop
     if v_change.before is null then
@@ -522,6 +584,14 @@ begin
   begin
     delete from coord.profile_defaults d
     using jsonb_array_elements(v_removed) r where r ->> 'kind' = 'default' and d.agent_type = r ->> 'name';
+    insert into coord.network_policies as n (name, description, extends, allow, deny, fallback, changed_by)
+    select c ->> 'name', s ->> 'description', s ->> 'extends', array(select jsonb_array_elements_text(coalesce(s -> 'allow', '[]'))),
+      array(select jsonb_array_elements_text(coalesce(s -> 'deny', '[]'))), s ->> 'fallback', v_call.agent
+    from jsonb_array_elements(v_added || v_changed) c, lateral (select c -> 'after') a (s)
+    where c ->> 'kind' = 'network_policy'
+    on conflict (name) do update set
+      description = excluded.description, extends = excluded.extends, allow = excluded.allow, deny = excluded.deny,
+      fallback = excluded.fallback, managed = true, changed_at = clock_timestamp(), changed_by = excluded.changed_by;
     insert into coord.profiles as p (name, description, extends, enabled, trust, allowed, blocked, limits, network_policy, guardrails, changed_by)
     select c ->> 'name', s ->> 'description', s ->> 'extends', coalesce((s ->> 'enabled')::boolean, true), (s ->> 'trust')::integer,
       case when s ? 'allowed' then array(select jsonb_array_elements_text(s -> 'allowed')) end,
@@ -557,6 +627,8 @@ begin
     using jsonb_array_elements(v_removed) r where r ->> 'kind' = 'profile' and e.name = r ->> 'name';
     delete from coord.profiles p
     using jsonb_array_elements(v_removed) r where r ->> 'kind' = 'profile' and p.name = r ->> 'name';
+    delete from coord.network_policies n
+    using jsonb_array_elements(v_removed) r where r ->> 'kind' = 'network_policy' and n.name = r ->> 'name';
     perform coord.resolve_profiles();
     perform coord.check_names();
     if p_plan then
@@ -616,7 +688,7 @@ comment on domain coord_v1.operation is $$Name of a function, as acquire_lock.
 create domain coord_v1.resource as jsonb;
 comment on domain coord_v1.resource is $$What it would be about: {"repo", "paths": [], "ttl_seconds"}.$$;
 create domain coord_v1.config as jsonb;
-comment on domain coord_v1.config is $$Configuration as in agents/*.yaml: {"profiles": {…}, "defaults": {…}}.$$;
+comment on domain coord_v1.config is $$Configuration as in agents/*.yaml: {"profiles": {…}, "defaults": {…}, "network_policies": {…}}.$$;
 create domain coord_v1.profile_spec as jsonb;
 comment on domain coord_v1.profile_spec is $$What a profile says: description, extends, enabled, trust, allowed, blocked, limits, network_policy, guardrails.$$;
 
@@ -636,7 +708,7 @@ comment on function coord_v1.my_profile is $$Who you are here: profile, trust, p
 create function coord_v1.apply_config(config coord_v1.config, plan boolean default false, prune boolean default true) returns jsonb
 language sql
 return coord.apply_config('apply_config', config, plan, prune);
-comment on function coord_v1.apply_config is $$Make profiles and defaults what a configuration says, all or nothing; with plan, only tell what would change.
+comment on function coord_v1.apply_config is $$Make profiles, defaults and network policies what a configuration says, all or nothing; with plan, only tell what would change.
 What earlier configurations brought and this one leaves out of a section is removed, unless prune is false. The built-in profile standard stays until a configuration names it.
 Outcomes: planned, applied, unchanged, with added[], changed[], removed[]. The details of config_invalid begin with the place: profiles/NAME/KEY. Errors: config_invalid.
 @toolset full

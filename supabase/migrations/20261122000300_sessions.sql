@@ -176,6 +176,10 @@ begin
     where o.expires_at < clock_timestamp() - interval '1 day'
     limit v_max);
   get diagnostics v_tokens = row_count;
+  delete from coord.network_checks c where (c.agent, c.hour, c.host, c.allowed) in (
+    select o.agent, o.hour, o.host, o.allowed from coord.network_checks o
+    where o.hour < clock_timestamp() - interval '30 days'
+    limit v_max for update skip locked);
   delete from coord.write_counts w where (w.agent, w.slot, w.backend) in (
     select o.agent, o.slot, o.backend from coord.write_counts o
     where o.slot < clock_timestamp() - interval '70 minutes'
