@@ -70,7 +70,7 @@ impl Agent {
         let agent = &self.name;
         shared().psql(&format!(
             "select 'lock', l::text from coord.locks l where agent = '{agent}'
-             union all select 'audit', a::text from coord.audit_log a where agent = '{agent}'
+             union all select 'audit', a::text from coord_v1.audit a where agent = '{agent}'
              union all select 'key', k::text from coord.idempotency_keys k where agent = '{agent}'
              union all select 'session', s::text from coord.sessions s where agent = '{agent}'
              order by 1, 2"
@@ -509,7 +509,7 @@ fn refusals_tell_the_truth(agents: &[Agent], histories: &[Vec<Line>], held: &[He
 
 fn audited(repo: &str, outcome: &str) -> usize {
     let sql = format!(
-        "select count(*) from coord.audit_log where repo = '{repo}' and outcome = '{outcome}'"
+        "select count(*) from coord_v1.audit where repo = '{repo}' and outcome = '{outcome}'"
     );
     shared().psql(&sql).parse().unwrap()
 }
@@ -676,7 +676,7 @@ fn one_key_from_many_processes_at_once_is_one_call() {
             assert_eq!(&answer, *first, "round {round}");
         }
         let rows = format!(
-            "select count(*) from coord.audit_log where agent = 'twin' and request_id = 'round-{round}'"
+            "select count(*) from coord_v1.audit where agent = 'twin' and request_id = 'round-{round}'"
         );
         assert_eq!(shared().psql(&rows), "1", "round {round}");
     }
@@ -941,7 +941,7 @@ async fn a_client_that_was_cut_off_finds_its_answer_under_its_key() {
         (&json!(1), &answer["locks"][0]["fence"])
     );
     let rows = shared().psql(
-        "select count(*) from coord.audit_log where agent = 'cut-a' and request_id = 'whole'",
+        "select count(*) from coord_v1.audit where agent = 'cut-a' and request_id = 'whole'",
     );
     assert_eq!(rows, "1");
 
