@@ -506,7 +506,7 @@ begin
   end if;
   loop
     -- What the seals of an era that is over do not cover yet comes before the new era.
-    v_over := v_last.era < v_era and v_last.upper < c_for_ever;
+    v_over := coalesce(v_last.era < v_era and v_last.upper < c_for_ever, false);
     exit when v_batches >= p_max_batches and not v_over;
     v_seal.era := case when v_over then v_last.era else v_era end;
     v_seal.lower := case when v_last.era = v_seal.era then v_last.upper else 0 end;
@@ -520,7 +520,7 @@ begin
       order by a.xid limit c_most_rows + 1
     ) r;
     exit when v_first is null and not v_over;
-    v_seal.upper := coalesce(greatest(v_next, v_first + 1), v_horizon);
+    v_seal.upper := case when v_next is null then v_horizon else greatest(v_next, v_first + 1) end;
 
     select count(*), coalesce(min(a.at), clock_timestamp()), coalesce(max(a.at), clock_timestamp()),
       coalesce(array_agg(a.id order by a.id), '{}'), coalesce(string_agg(coord.audit_leaf(a), '' order by a.id), '')
@@ -669,7 +669,7 @@ create function coord.describe_seal(p_seal coord.audit_seals) returns jsonb
 language sql stable
 return jsonb_build_object('number', p_seal.number, 'era', p_seal.era, 'system', coalesce(p_seal.system, 0), 'lower', p_seal.lower, 'upper', p_seal.upper,
   'rows', p_seal.rows, 'first_at_us', coord.micros(p_seal.first_at), 'last_at_us', coord.micros(p_seal.last_at),
-  'sealed_at_us', coord.micros(p_seal.sealed_at), 'sealed_at', p_seal.sealed_at, 'root', encode(p_seal.root, 'hex'), 'head', encode(p_seal.head, 'hex'),
+  'sealed_at_us', coord.micros(p_seal.sealed_at), 'root', encode(p_seal.root, 'hex'), 'head', encode(p_seal.head, 'hex'),
   'ids', p_seal.ids, 'leaves', encode(p_seal.leaves, 'hex'), 'dropped', p_seal.dropped);
 comment on function coord.describe_seal is 'A seal as exports hold it.';
 
@@ -686,10 +686,11 @@ begin
     perform coord.fail('seal_not_found', format('the audit has no seal %s', p_number));
   end if;
   select coalesce(jsonb_agg(jsonb_build_object(
-      'id', a.id, 'at', a.at, 'at_us', coord.micros(a.at), 'xid', a.xid, 'era', a.era, 'agent', a.agent, 'agent_type', a.agent_type,
+      'id', a.id, 'at_us', coord.micros(a.at), 'xid', a.xid, 'era', a.era, 'agent', a.agent, 'agent_type', a.agent_type,
       'role', a.role, 'session_id', a.session_id, 'token_id', a.token_id, 'function', a.function, 'repo', a.repo,
       'outcome', a.outcome, 'duration_us', a.duration_us, 'details_hash', encode(a.details_hash, 'hex'),
       -- As text: its bytes are what was hashed.
+      'details', case when d.id is null then 'missing' when d.content is null then 'erased' else 'kept' end,
       'salt', encode(d.salt, 'hex'), 'content', d.content::text) order by a.id), '[]')
   into v_rows
   from coord.audit_log a left join coord.audit_details d on d.at = a.at and d.id = a.id and d.agent = a.agent
