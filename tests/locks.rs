@@ -940,9 +940,8 @@ async fn a_client_that_was_cut_off_finds_its_answer_under_its_key() {
         (&live["total"], &live["locks"][0]["fence"]),
         (&json!(1), &answer["locks"][0]["fence"])
     );
-    let rows = shared().psql(
-        "select count(*) from coord_v1.audit where agent = 'cut-a' and request_id = 'whole'",
-    );
+    let rows = shared()
+        .psql("select count(*) from coord_v1.audit where agent = 'cut-a' and request_id = 'whole'");
     assert_eq!(rows, "1");
 
     // Read to the end or not, an answer that was on its way is the same one.

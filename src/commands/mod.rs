@@ -1,5 +1,6 @@
 //! One file per command; each has its arguments and a `run`.
 
+mod audit;
 pub mod call;
 mod completions;
 mod compose_env;
@@ -41,6 +42,8 @@ pub enum Command {
     Token(token::Args),
     /// Take, release and show locks
     Lock(lock::Args),
+    /// Read, follow, export and verify the audit
+    Audit(audit::Args),
     /// Call any function of the coordinator
     Call(call::Args),
     /// Serve the coordinator's tools to an MCP client
@@ -71,6 +74,7 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Env => Ok(env::run(global)?),
         Command::Token(args) => Ok(token::run(&args, global).await?),
         Command::Lock(args) => lock::run(args, global).await,
+        Command::Audit(args) => audit::run(args, global).await,
         Command::Call(args) => call::run(args, global).await,
         Command::Mcp(args) => mcp::run(args, global).await,
         Command::ComposeEnv => Ok(compose_env::run(global)?),
