@@ -57,7 +57,8 @@ fn verdicts(stack: &Stack) -> (Value, Value) {
                 &from.to_string(),
             ],
         );
-        let answer: Value = serde_json::from_slice(&output.stdout).expect(&told(&output));
+        let answer: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
         problems.extend(answer["problems"].as_array().unwrap().clone());
         match answer["next_seal"].as_i64() {
             Some(next) => from = next,
@@ -121,7 +122,32 @@ async fn every_change_and_every_denial_has_one_row_whoever_is_killed() {
     let wrote = began.elapsed();
     assert!(killed >= 3, "{killed} were killed");
 
-    // What each call was answered, against its rows.
+    tally(&stack, logs.path(), killed, wrote);
+
+    seal(&stack);
+    let began = Instant::now();
+    let (inside, outside) = verdicts(&stack);
+    println!("verified inside and outside in {:?}", began.elapsed());
+    assert_eq!((inside, outside), (json!([]), json!([])));
+    let during = during.expect("it took long enough to export meanwhile");
+    let output = coord(&stack, &["audit", "verify", during.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", told(&output));
+
+    let file = logs.path().join("whole.jsonl");
+    let file = file.to_str().unwrap();
+    assert!(coord(&stack, &["audit", "export", file]).status.success());
+    let whole = audit(&stack, &["verify", file]);
+    assert_eq!(whole["problems"], json!([]));
+    let total: i64 = stack
+        .psql("select sum(rows) from coord.audit_seals")
+        .parse()
+        .unwrap();
+    assert_eq!(whole["rows"], total);
+    one_byte(&stack, file);
+}
+
+/// What each call was answered, against its rows.
+fn tally(stack: &Stack, logs: &Path, killed: usize, wrote: Duration) {
     let mut rows: HashMap<String, usize> = HashMap::new();
     for line in stack
         .psql("select request_id || ' ' || count(*) from coord_v1.audit where agent like 'worker-%' and function <> 'maintain' group by request_id")
@@ -132,7 +158,7 @@ async fn every_change_and_every_denial_has_one_row_whoever_is_killed() {
     }
     let (mut sent, mut answered, mut expected, mut kinds) = (0, 0, 0, HashMap::new());
     for n in 0..WORKERS {
-        let log = std::fs::read_to_string(logs.path().join(n.to_string())).unwrap();
+        let log = std::fs::read_to_string(logs.join(n.to_string())).unwrap();
         let mut open: Option<&str> = None;
         for line in log.lines() {
             if let Some(id) = line.strip_suffix('?') {
@@ -165,27 +191,6 @@ async fn every_change_and_every_denial_has_one_row_whoever_is_killed() {
         assert!(kinds.contains_key(kind), "{kind} came up: {kinds:?}");
     }
     println!("{sent} calls in {wrote:?}, {expected} audited, {killed} clients killed: {kinds:?}");
-
-    seal(&stack);
-    let began = Instant::now();
-    let (inside, outside) = verdicts(&stack);
-    println!("verified inside and outside in {:?}", began.elapsed());
-    assert_eq!((inside, outside), (json!([]), json!([])));
-    let during = during.expect("it took long enough to export meanwhile");
-    let output = coord(&stack, &["audit", "verify", during.to_str().unwrap()]);
-    assert!(output.status.success(), "{}", told(&output));
-
-    let file = logs.path().join("whole.jsonl");
-    let file = file.to_str().unwrap();
-    assert!(coord(&stack, &["audit", "export", file]).status.success());
-    let whole = audit(&stack, &["verify", file]);
-    assert_eq!(whole["problems"], json!([]));
-    let total: i64 = stack
-        .psql("select sum(rows) from coord.audit_seals")
-        .parse()
-        .unwrap();
-    assert_eq!(whole["rows"], total);
-    one_byte(&stack, file);
 }
 
 /// One byte of one row, changed behind the coordinator's back.
@@ -313,17 +318,14 @@ async fn worker() {
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
         let body: Value = response.json().await.unwrap();
-        let (rows, what) = match body["outcome"].as_str() {
-            Some(outcome) => {
-                let released = outcome == "released" && body["released"] != json!([]);
-                let audited = matches!(outcome, "acquired" | "renewed" | "denied" | "ended");
-                mine = outcome == "acquired" || mine && outcome != "ended";
-                (i32::from(audited || released), outcome.to_owned())
-            }
-            None => {
-                assert!(status < 500, "{body}");
-                (0, status.to_string())
-            }
+        let (rows, what) = if let Some(outcome) = body["outcome"].as_str() {
+            let released = outcome == "released" && body["released"] != json!([]);
+            let audited = matches!(outcome, "acquired" | "renewed" | "denied" | "ended");
+            mine = outcome == "acquired" || mine && outcome != "ended";
+            (i32::from(audited || released), outcome.to_owned())
+        } else {
+            assert!(status < 500, "{body}");
+            (0, status.to_string())
         };
         log.write_all(format!("{id} {rows} {what}\n").as_bytes())
             .unwrap();
@@ -417,7 +419,7 @@ async fn a_late_commit_is_sealed_later_and_is_no_forgery() {
 }
 
 #[tokio::test]
-async fn what_was_done_can_be_asked_erased_and_anchored() {
+async fn what_was_done_can_be_asked_and_erased() {
     let stack = Stack::start();
     let token = stack.mint("asked", "test", REPO);
     for n in 0..3 {
@@ -474,45 +476,6 @@ async fn what_was_done_can_be_asked_erased_and_anchored() {
         told(&output)
     );
 
-    // A head outside of the database, in a file and in git.
-    seal(&stack);
-    let dir = tempfile::tempdir().unwrap();
-    let heads = dir.path().join("heads");
-    let heads = heads.to_str().unwrap();
-    let head = audit(&stack, &["anchor", "--file", heads]);
-    for args in [
-        &["init", "-q"][..],
-        &[
-            "-c",
-            "user.name=t",
-            "-c",
-            "user.email=t@example",
-            "commit",
-            "-q",
-            "--allow-empty",
-            "-m",
-            "c",
-        ],
-    ] {
-        assert!(git(dir.path(), args).status.success());
-    }
-    let noted = stack
-        .coord()
-        .args(["audit", "anchor", "--git-note"])
-        .current_dir(dir.path())
-        .envs([
-            ("GIT_AUTHOR_NAME", "t"),
-            ("GIT_AUTHOR_EMAIL", "t@example"),
-            ("GIT_COMMITTER_NAME", "t"),
-            ("GIT_COMMITTER_EMAIL", "t@example"),
-        ])
-        .output()
-        .unwrap();
-    assert!(noted.status.success(), "{}", told(&noted));
-    let note = git(dir.path(), &["notes", "--ref", "coord-audit", "show"]);
-    let note: Value = serde_json::from_slice(&note.stdout).unwrap();
-    assert_eq!(note, head);
-
     let erased = audit(
         &stack,
         &["erase", "asked", "--reason", "asked to be forgotten"],
@@ -526,25 +489,12 @@ async fn what_was_done_can_be_asked_erased_and_anchored() {
             .psql("select string_agg(a::text, '') from coord_v1.audit a where agent = 'asked'")
             .contains("personal")
     );
-    let verified = audit(&stack, &["verify", "--anchor", heads]);
+    seal(&stack);
+    let verified = audit(&stack, &["verify"]);
     assert_eq!(
         (&verified["outcome"], &verified["erased"]),
         (&json!("verified"), &json!(4))
     );
-    let dropped = audit(&stack, &["drop", "--before", "1d"]);
-    assert_eq!(dropped["dropped"], json!([]), "this month stays");
-
-    // A chain made anew, consistent in itself, does not contain the head.
-    tamper(
-        &stack,
-        "delete from coord.audit_seals; delete from coord.audit_log where agent = 'asked' and outcome = 'denied'",
-    );
-    seal(&stack);
-    assert_eq!(verdicts(&stack), (json!([]), json!([])));
-    let output = coord(&stack, &["--json", "audit", "verify", "--anchor", heads]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(told(&output).contains("anchor_"), "{}", told(&output));
-
     // Who is no operator.
     let mut words = String::new();
     for args in [&["verify"][..], &["export", "-"], &["seal"]] {
@@ -560,11 +510,63 @@ async fn what_was_done_can_be_asked_erased_and_anchored() {
     }
 }
 
+#[tokio::test]
+async fn a_head_kept_elsewhere_convicts_a_chain_made_anew() {
+    let stack = Stack::start();
+    stack.mint("asked", "test", REPO);
+    seal(&stack);
+    let dir = tempfile::tempdir().unwrap();
+    let heads = dir.path().join("heads");
+    let heads = heads.to_str().unwrap();
+    let head = audit(&stack, &["anchor", "--file", heads]);
+    for args in [
+        &["init", "-q"][..],
+        &["commit", "-q", "--allow-empty", "-m", "c"],
+    ] {
+        assert!(git(dir.path(), args).status.success());
+    }
+    let noted = stack
+        .coord()
+        .args(["audit", "anchor", "--git-note"])
+        .current_dir(dir.path())
+        .envs(SOMEBODY)
+        .output()
+        .unwrap();
+    assert!(noted.status.success(), "{}", told(&noted));
+    let note = git(dir.path(), &["notes", "--ref", "coord-audit", "show"]);
+    let note: Value = serde_json::from_slice(&note.stdout).unwrap();
+    assert_eq!(note, head);
+
+    let kept = audit(&stack, &["verify", "--anchor", heads]);
+    assert_eq!(kept["problems"], json!([]), "the head is in the chain");
+    let dropped = audit(&stack, &["drop", "--before", "1d"]);
+    assert_eq!(dropped["dropped"], json!([]), "this month stays");
+
+    // A chain made anew, consistent in itself, does not contain the head.
+    tamper(
+        &stack,
+        "delete from coord.audit_seals; delete from coord.audit_log where function = 'register_agent'",
+    );
+    seal(&stack);
+    assert_eq!(verdicts(&stack), (json!([]), json!([])));
+    let output = coord(&stack, &["--json", "audit", "verify", "--anchor", heads]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told(&output).contains("anchor_"), "{}", told(&output));
+}
+
+const SOMEBODY: [(&str, &str); 4] = [
+    ("GIT_AUTHOR_NAME", "t"),
+    ("GIT_AUTHOR_EMAIL", "t@example"),
+    ("GIT_COMMITTER_NAME", "t"),
+    ("GIT_COMMITTER_EMAIL", "t@example"),
+];
+
 fn git(dir: &Path, args: &[&str]) -> Output {
     Command::new("git")
         .arg("-C")
         .arg(dir)
         .args(args)
+        .envs(SOMEBODY)
         .output()
         .unwrap()
 }

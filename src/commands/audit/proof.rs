@@ -66,7 +66,7 @@ pub struct Anchor {
 
 /// Something that is not as it was sealed.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
-pub struct Problem {
+pub struct Difference {
     pub seal: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit_id: Option<i64>,
@@ -80,7 +80,7 @@ pub struct Report {
     pub rows: i64,
     pub dropped_rows: i64,
     pub erased: i64,
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Difference>,
     /// The last seal looked at, and the head there.
     pub number: i64,
     pub head: String,
@@ -271,7 +271,7 @@ impl Verifier {
 
     fn tell(&mut self, seal: i64, audit_id: Option<i64>, problem: &'static str) {
         if self.report.problems.len() < MOST_PROBLEMS {
-            self.report.problems.push(Problem {
+            self.report.problems.push(Difference {
                 seal,
                 audit_id,
                 problem,
