@@ -5,7 +5,7 @@ select no_plan();
 
 select is(coord.redacted_text(t), '[redacted]', t) from unnest(array[
   'sk-proj-abcdefghijklmnop0123', 'ghp_abcdefghijklmnopqrstuvwxyz0123456789', 'gho_abcdefghijklmnopqrstuvwxyz0123456789',
-  'github_pat_11ABCDEFG0abcdefghijkl_mnopqrstuvwxyz', 'glpat-abcdefghij0123456789', 'AKIAIOSFODNN7EXAMPLE', 'ASIAIOSFODNN7EXAMPLE',
+  'ghs_abcdefghijklmnopqrstuvwxyz0123456789', 'github_pat_11ABCDEFG0abcdefghijkl_mnopqrstuvwxyz', 'glpat-abcdefghij0123456789', 'AKIAIOSFODNN7EXAMPLE', 'ASIAIOSFODNN7EXAMPLE',
   'xoxb-123456789012-abcdefghijkl', 'xoxp-123456789012', 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl',
   e'-----BEGIN PRIVATE KEY-----\nMIIE\nabc\n-----END PRIVATE KEY-----', e'-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blbn', '-----BEGIN RSA PRIVATE KEY-----']) t;
 select is(coord.redacted_text(e'before\nsk-abcdefghijklmnop1 after'), e'before\n[redacted] after', 'only the secret goes');

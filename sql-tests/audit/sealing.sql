@@ -117,6 +117,7 @@ select is(tests.verify(), 'verified', 'and after all that they verify');
 
 -- Who may read: operators and auditors; pages.
 select throws_ok($$select tests.as_agent('agent-a', 'coord_v1.verify_audit()')$$, '42501', null, 'no agent verifies');
+select is(tests.as_agent('agent-a', '(select to_jsonb(count(*)) from coord_v1.audit_seals)'), '0', 'nor sees a seal');
 select is(tests.pick(tests.as_operator('coord_v1.verify_audit(2, 2)'), 'outcome', 'seals', 'rows', 'next_seal'), 'verified 1 2 -', 'a part of it');
 select is(tests.pick(tests.as_operator('coord_v1.audit_batch(2)'), 'seal.number', 'seal.rows', 'rows.0.function'), '2 2 seal_audit', 'a batch with its rows');
 select throws_ok($$select tests.as_operator('coord_v1.audit_batch(9)')$$, 'PT404', 'seal_not_found', 'no such batch');
