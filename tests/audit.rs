@@ -195,7 +195,7 @@ fn tally(stack: &Stack, logs: &Path, killed: usize, wrote: Duration) {
 
 /// One byte of one row, changed behind the coordinator's back.
 fn one_byte(stack: &Stack, export: &str) {
-    let row = stack.psql("select a.id || ' ' || s.number from coord.audit_log a join coord.audit_seals s on a.xid >= s.lower and a.xid < s.upper where a.outcome = 'denied' order by a.id offset 20 limit 1");
+    let row = stack.psql("select a.id || ' ' || s.number from coord.audit_log a join coord.audit_seals s on a.xid >= s.lower and a.xid < s.upper where a.function = 'acquire_lock' and a.outcome = 'denied' order by a.id offset 20 limit 1");
     let (id, seal) = row.split_once(' ').unwrap();
     let expected = |problem: &str| {
         let (id, seal): (i64, i64) = (id.parse().unwrap(), seal.parse().unwrap());

@@ -625,7 +625,7 @@ create function coord.verify_audit(p_from_seal bigint, p_to_seal bigint) returns
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
-  c_most_seals constant integer := 200;
+  c_most_seals constant integer := 100;
   c_most_problems constant integer := 20;
   v_from bigint := greatest(coalesce(p_from_seal, 1), 1);
   v_previous coord.audit_seals;
@@ -862,7 +862,7 @@ create function coord_v1.verify_audit(from_seal coord_v1.seal_number default nul
 language sql stable
 return coord.verify_audit(from_seal, to_seal);
 comment on function coord_v1.verify_audit is $$Recompute seals of the audit and say which rows are not what was sealed.
-Checks at most 200 seals; next_seal is where to go on. Erased details are no problem, nor are dropped months ("dropped, root kept").
+Checks at most 100 seals; next_seal is where to go on. Erased details are no problem, nor are dropped months ("dropped, root kept").
 Outcomes: verified; broken, with problems[] (at most about 20) of seal, audit_id and problem: row_changed, row_missing, row_added, details_changed, details_missing, seal_changed, seal_missing.
 @toolset full$$;
 
