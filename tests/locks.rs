@@ -226,7 +226,7 @@ async fn codes(agent: &Agent) -> HashMap<String, u16> {
 
 fn audited(repo: &str, outcome: &str) -> usize {
     let sql = format!(
-        "select count(*) from coord.audit_log where repo = '{repo}' and outcome = '{outcome}'"
+        "select count(*) from coord_v1.audit where repo = '{repo}' and outcome = '{outcome}'"
     );
     shared().psql(&sql).parse().unwrap()
 }
@@ -395,7 +395,7 @@ fn one_key_from_many_processes_at_once_is_one_call() {
             assert_eq!(&answer, *first, "round {round}");
         }
         let rows = format!(
-            "select count(*) from coord.audit_log where agent = 'twin' and request_id = 'round-{round}'"
+            "select count(*) from coord_v1.audit where agent = 'twin' and request_id = 'round-{round}'"
         );
         assert_eq!(shared().psql(&rows), "1", "round {round}");
     }
@@ -659,9 +659,8 @@ async fn a_client_that_was_cut_off_finds_its_answer_under_its_key() {
         (&live["total"], &live["locks"][0]["fence"]),
         (&json!(1), &answer["locks"][0]["fence"])
     );
-    let rows = shared().psql(
-        "select count(*) from coord.audit_log where agent = 'cut-a' and request_id = 'whole'",
-    );
+    let rows = shared()
+        .psql("select count(*) from coord_v1.audit where agent = 'cut-a' and request_id = 'whole'");
     assert_eq!(rows, "1");
 
     // Read to the end or not, an answer that was on its way is the same one.

@@ -77,6 +77,8 @@ select set_eq(
     'lapse_locks',      -- stamps locks that expired
     'purge_locks',      -- moves released locks that are long over, drops tickets nobody polls
     'waiting_circle',   -- a circle of waiting may lead through repos the caller does not see; it shows nothing of those
+    'seal_batches',     -- seals rows of everybody, from housekeeping too, where nobody calls
+    'empty_audit_details', -- erases details of another principal's rows, for the operator's erase_audit_details
     'maintain'          -- the bounded housekeeping as a whole
   ],
   'coord_janitor owns exactly the functions reviewed for it');

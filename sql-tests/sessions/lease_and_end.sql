@@ -40,7 +40,7 @@ set constraints all immediate;
 set constraints all deferred;
 select is((select live || ' ' || end_reason from coord.sessions where agent = 'agent-b' and id = 's2'), 'false dead', 'as dead');
 select is((select release_reason from coord.locks where agent = 'agent-b' and path = 'c'), 'expired', 'its lock is stamped');
-select is((select count(*) from coord.audit_log where function = 'maintain' and agent = 'agent-b' and reason = 'session_dead'), 1::bigint, 'and the audit says why');
+select is((select count(*) from coord_v1.audit where function = 'maintain' and agent = 'agent-b' and reason = 'session_dead'), 1::bigint, 'and the audit says why');
 update coord.locks set released_at = clock_timestamp() - interval '2 hours' where path = 'c';
 select is(tests.as_operator('coord_v1.maintain()') ->> 'locks_purged', '1', 'released locks are forgotten after an hour');
 

@@ -1,6 +1,7 @@
 //! One file per command; each has its arguments and a `run`.
 
 mod apply;
+mod audit;
 pub mod call;
 mod completions;
 mod compose_env;
@@ -53,6 +54,8 @@ pub enum Command {
     Lock(lock::Args),
     /// Check locks in git's hooks: before a commit, and where it is pushed
     Hook(hook::Args),
+    /// Read, follow, export and verify the audit
+    Audit(audit::Args),
     /// Call any function of the coordinator
     Call(call::Args),
     /// Serve the coordinator's tools to an MCP client
@@ -87,6 +90,7 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Keys(args) => Ok(keys::run(&args, global).await?),
         Command::Lock(args) => lock::run(args, global).await,
         Command::Hook(args) => hook::run(args, global).await,
+        Command::Audit(args) => audit::run(args, global).await,
         Command::Call(args) => call::run(args, global).await,
         Command::Mcp(args) => mcp::run(args, global).await,
         Command::ComposeEnv => Ok(compose_env::run(global)?),

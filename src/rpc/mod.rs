@@ -172,6 +172,29 @@ impl Client {
         self.send(function, args, &key, Some(limit)).await
     }
 
+    /// Reads a view: its rows, chosen by `PostgREST`'s query parameters.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn read(&self, view: &str, query: &[(&str, String)]) -> Result<Value, Error> {
+        let mut pauses = PAUSES.iter();
+        loop {
+            let request = self
+                .http
+                .get(format!("{}/{view}", self.target.url))
+                .headers(self.instead.clone())
+                .query(query);
+            let outcome = match request.send().await {
+                Ok(response) => Self::answer(response).await.map(|answer| answer.body),
+                Err(error) => Err(Error::Unreachable(self.target.url.clone(), error)),
+            };
+            match (outcome, pauses.next()) {
+                (Err(error), Some(pause)) if error.passes() => tokio::time::sleep(*pause).await,
+                (outcome, _) => return outcome,
+            }
+        }
+    }
+
     async fn send(
         &self,
         function: &str,
@@ -189,12 +212,12 @@ impl Client {
             request = request.timeout(limit);
         }
         match request.send().await {
-            Ok(response) => Self::read(response).await,
+            Ok(response) => Self::answer(response).await,
             Err(error) => Err(Error::Unreachable(self.target.url.clone(), error)),
         }
     }
 
-    async fn read(response: reqwest::Response) -> Result<Answer, Error> {
+    async fn answer(response: reqwest::Response) -> Result<Answer, Error> {
         let url = response.url().to_string();
         let status = response.status().as_u16();
         let bytes = response

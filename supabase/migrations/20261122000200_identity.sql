@@ -215,10 +215,12 @@ create type coord.call as (
   request_id text,
   idempotency_key text,
   args_hash bytea,
-  answer jsonb
+  answer jsonb,
+  token_id text,
+  started_at timestamptz
 );
 comment on type coord.call is 'A command under way (coord.open_call to coord.close_call). With an answer already, it is a replay or a denial and only has to be returned.';
-grant usage on type coord.caller to coord_janitor;
+grant usage on type coord.caller, coord.call to coord_janitor;
 grant execute on function coord.claims to coord_janitor;
 
 set role coord_janitor;

@@ -99,6 +99,8 @@ declare
   v_session record;
   v_released jsonb;
   v_cancelled jsonb;
+  v_call coord.call;
+  v_began timestamptz;
   v_count integer := 0;
 begin
   for v_session in
@@ -113,14 +115,19 @@ begin
     limit p_max_sessions
     for update skip locked
   loop
+    v_began := clock_timestamp();
     v_released := coord.lapse_locks_of_session(v_session.agent, v_session.id);
     v_cancelled := coord.cancel_tickets(v_session.agent, v_session.id, null, null);
     update coord.sessions s set live = false, ended_at = clock_timestamp(), end_reason = 'dead'
     where s.agent = v_session.agent and s.id = v_session.id;
-    insert into coord.audit_log (agent, agent_type, role, session_id, function, outcome, reason, detail)
-    values (v_session.agent, v_session.agent_type, 'coord_janitor', v_session.id, 'maintain', 'ended',
-      'session_dead', jsonb_strip_nulls(jsonb_build_object(
-        'renewed_at', v_session.renewed_at, 'expired_locks', v_released, 'cancelled_tickets', v_cancelled)));
+    v_call.function := 'maintain';
+    v_call.role := 'coord_janitor';
+    v_call.agent := v_session.agent;
+    v_call.agent_type := v_session.agent_type;
+    v_call.session_id := v_session.id;
+    v_call.started_at := v_began;
+    perform coord.write_audit(v_call, 'ended', 'session_dead', jsonb_build_object(
+      'renewed_at', v_session.renewed_at, 'expired_locks', v_released, 'cancelled_tickets', v_cancelled));
     v_count := v_count + 1;
   end loop;
   return v_count;
@@ -162,7 +169,9 @@ declare
   v_locks integer;
   v_keys integer;
   v_tokens integer;
+  v_sealed integer := 0;
 begin
+  perform coord.make_audit_partitions();
   v_sessions := coord.reap_sessions(v_max);
   v_lapsed := coord.lapse_locks(v_max);
   v_locks := coord.purge_locks(v_max);
@@ -184,11 +193,17 @@ begin
     select o.agent, o.slot, o.backend from coord.write_counts o
     where o.slot < clock_timestamp() - interval '70 minutes'
     limit v_max for update skip locked);
+  begin
+    v_sealed := coord.seal_batches(20);
+  exception when lock_not_available then
+    -- Only the first seal after a restore waits for a lock; the next round tries again.
+    raise warning 'the audit could not be sealed: %', sqlerrm;
+  end;
   return jsonb_build_object('ok', true, 'outcome', 'maintained', 'sessions_ended', v_sessions, 'locks_lapsed', v_lapsed, 'locks_purged', v_locks,
-    'idempotency_keys_purged', v_keys, 'revoked_tokens_purged', v_tokens);
+    'idempotency_keys_purged', v_keys, 'revoked_tokens_purged', v_tokens, 'audit_rows_sealed', v_sealed);
 end
 $$;
-comment on function coord.maintain is 'Bounded housekeeping: ends dead sessions, forgets what is long over.';
+comment on function coord.maintain is 'Bounded housekeeping: ends dead sessions, forgets what is long over, seals the audit and makes its next partitions.';
 
 grant execute on function coord.open_session, coord.renew_session, coord.reap_sessions to coord_owner;
 
@@ -288,7 +303,7 @@ comment on domain coord_v1.max_rows is $$Most rows to handle of each kind.
 create function coord_v1.maintain(max_rows coord_v1.max_rows default 1000) returns jsonb
 language sql
 return coord.maintain(max_rows);
-comment on function coord_v1.maintain is $$Housekeeping in bounded steps: end dead sessions, forget what is long over.
+comment on function coord_v1.maintain is $$Housekeeping in bounded steps: end dead sessions, forget what is long over, seal the audit.
 coord up calls it every few seconds; without it, let pg_cron do so.
 Outcome: maintained, with the rows handled of each kind.
 @toolset full
