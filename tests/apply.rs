@@ -61,6 +61,69 @@ fn what_is_shipped_is_applied_once() {
     let trust = "select trust from coord_v1.profiles where 'strands' = any (default_for)";
     assert_eq!(stack.psql(trust), "3");
 
+    // What the files leave out goes, what they change changes.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("profiles.yaml");
+    std::fs::write(
+        &file,
+        "profiles:\n  standard: {trust: 1, allowed: ['*']}\ndefaults: {'*': standard}\n",
+    )
+    .unwrap();
+    let file = file.to_str().unwrap();
+    let kept = json(&apply(&stack, &[file, "--plan", "--json", "--no-prune"]));
+    assert_eq!(count(&kept, "removed"), 0);
+    let planned = apply(&stack, &[file, "--plan"]);
+    let text = String::from_utf8_lossy(&planned.stdout).into_owned();
+    assert!(
+        text.contains("- profile git-server")
+            && text.contains("~ profile standard")
+            && text.contains("trust: 2 -> 1"),
+        "{text}"
+    );
+    let applied = json(&apply(&stack, &[file, "--yes", "--json"]));
+    assert!(count(&applied, "removed") >= 10, "{applied}");
+    assert_eq!(stack.psql(profiles), "1");
+}
+
+#[test]
+fn types_find_their_profiles_and_environments_their_hosts() {
+    let stack = Stack::start();
+    json(&apply(&stack, &[SHIPPED, "--yes", "--json"]));
+    let repo = "git.example/apply/app";
+    stack.mint("swarm", "strands", repo);
+    stack.mint_with(&[
+        "--agent",
+        "odd",
+        "--type",
+        "new-thing",
+        "--repo",
+        repo,
+        "--profile",
+        "cloud",
+    ]);
+    let listed = json(&stack.coord().args(["agents", "--json"]).output().unwrap());
+    let of = |name: &str| {
+        let all = listed.as_array().unwrap();
+        let agent = all.iter().find(|agent| agent["name"] == name).unwrap();
+        (
+            agent["profile"].clone(),
+            agent["trust"].clone(),
+            agent["profile_assigned"].clone(),
+        )
+    };
+    assert_eq!(
+        of("swarm"),
+        ("strands-orchestrator".into(), 3.into(), false.into())
+    );
+    assert_eq!(of("odd"), ("cloud".into(), 2.into(), true.into()));
+    let only = stack
+        .coord()
+        .args(["agents", "--profile", "cloud"])
+        .output()
+        .unwrap();
+    let said = told(&only);
+    assert!(said.contains("odd") && !said.contains("swarm"), "{said}");
+
     // The policy is what the environment is given.
     let export = stack
         .coord()
@@ -97,29 +160,6 @@ fn what_is_shipped_is_applied_once() {
         "{}",
         told(&open)
     );
-
-    // What the files leave out goes, what they change changes.
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("profiles.yaml");
-    std::fs::write(
-        &file,
-        "profiles:\n  standard: {trust: 1, allowed: ['*']}\ndefaults: {'*': standard}\n",
-    )
-    .unwrap();
-    let file = file.to_str().unwrap();
-    let kept = json(&apply(&stack, &[file, "--plan", "--json", "--no-prune"]));
-    assert_eq!(count(&kept, "removed"), 0);
-    let planned = apply(&stack, &[file, "--plan"]);
-    let text = String::from_utf8_lossy(&planned.stdout).into_owned();
-    assert!(
-        text.contains("- profile git-server")
-            && text.contains("~ profile standard")
-            && text.contains("trust: 2 -> 1"),
-        "{text}"
-    );
-    let applied = json(&apply(&stack, &[file, "--yes", "--json"]));
-    assert!(count(&applied, "removed") >= 10, "{applied}");
-    assert_eq!(stack.psql(profiles), "1");
 }
 
 /// A mistake, and where it is said to be.

@@ -1,5 +1,6 @@
 //! One file per command; each has its arguments and a `run`.
 
+mod agents;
 mod apply;
 mod audit;
 pub mod call;
@@ -44,6 +45,8 @@ pub enum Command {
     Env,
     /// Mint, inspect and revoke tokens
     Token(token::Args),
+    /// List agents and people with their profiles
+    Agents(agents::Args),
     /// Make profiles and policies what YAML files say
     Apply(apply::Args),
     /// Ask and export which hosts agents may talk to
@@ -85,6 +88,7 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Doctor(args) => Ok(doctor::run(&args, global).await?),
         Command::Env => Ok(env::run(global)?),
         Command::Token(args) => Ok(token::run(&args, global).await?),
+        Command::Agents(args) => agents::run(&args, global).await,
         Command::Apply(args) => apply::run(&args, global).await,
         Command::Network(args) => network::run(args, global).await,
         Command::Keys(args) => Ok(keys::run(&args, global).await?),

@@ -584,26 +584,11 @@ comment on column coord_v1.repos.repo is 'host/owner/name.';
 comment on column coord_v1.repos.lock_policy is 'What git hooks do with changes that no lock covers: off, warn or enforce.';
 comment on column coord_v1.repos.added_at is 'When it was first named.';
 
-create view coord_v1.agents with (security_invoker = true) as
-  select a.id as name, a.agent_type, substr(a.role, 7) as role, a.enabled, a.disabled_reason, a.all_repos,
-    array(select g.repo from coord.repo_grants g where g.agent = a.id order by g.repo) as repos, a.profile, a.registered_at
-  from coord.agents a;
-comment on view coord_v1.agents is 'Principals: yourself; all of them for operators and auditors.';
-comment on column coord_v1.agents.name is 'The sub of its tokens.';
-comment on column coord_v1.agents.agent_type is 'Kind of client.';
-comment on column coord_v1.agents.role is 'agent, operator or auditor.';
-comment on column coord_v1.agents.enabled is 'Whether its calls are let in.';
-comment on column coord_v1.agents.disabled_reason is 'Why not.';
-comment on column coord_v1.agents.all_repos is 'Whether it reaches every repository.';
-comment on column coord_v1.agents.repos is 'Repositories it is granted.';
-comment on column coord_v1.agents.profile is 'The profile assigned to it; null for the default of its type.';
-comment on column coord_v1.agents.registered_at is 'When it was registered.';
-
 grant usage on type coord_v1.repo, coord_v1.principal, coord_v1.principal_role, coord_v1.agent_type,
   coord_v1.repo_list, coord_v1.profile, coord_v1.reason, coord_v1.token_id to coord_agent, coord_operator, coord_auditor;
 grant execute on function coord.register_agent, coord.set_agent_enabled, coord.revoke_token,
   coord_v1.register_agent, coord_v1.disable_agent, coord_v1.enable_agent, coord_v1.revoke_token to coord_operator;
-grant select on coord_v1.agents, coord_v1.repos to coord_agent, coord_operator, coord_auditor;
+grant select on coord_v1.repos to coord_agent, coord_operator, coord_auditor;
 
 reset role;
 notify pgrst, 'reload schema';

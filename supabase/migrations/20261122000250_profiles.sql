@@ -739,6 +739,27 @@ Takes effect with its next call. Outcome: assigned. Errors: agent_not_found, pro
 @toolset full
 @idempotent$$;
 
+create view coord_v1.agents with (security_invoker = true) as
+  select a.id as name, a.agent_type, substr(a.role, 7) as role, a.enabled, a.disabled_reason, a.all_repos,
+    array(select g.repo from coord.repo_grants g where g.agent = a.id order by g.repo) as repos,
+    e.name as profile, e.trust, a.profile is not null as profile_assigned, a.registered_at
+  from coord.agents a
+  left join coord.effective_profiles e on e.name = case when a.role <> 'coord_agent' then a.profile
+    else coalesce(a.profile, (select d.profile from coord.profile_defaults d where d.agent_type = a.agent_type),
+      (select d.profile from coord.profile_defaults d where d.agent_type = '*')) end;
+comment on view coord_v1.agents is 'Principals: yourself; all of them for operators and auditors.';
+comment on column coord_v1.agents.name is 'The sub of its tokens.';
+comment on column coord_v1.agents.agent_type is 'Kind of client.';
+comment on column coord_v1.agents.role is 'agent, operator or auditor.';
+comment on column coord_v1.agents.enabled is 'Whether its calls are let in.';
+comment on column coord_v1.agents.disabled_reason is 'Why not.';
+comment on column coord_v1.agents.all_repos is 'Whether it reaches every repository.';
+comment on column coord_v1.agents.repos is 'Repositories it is granted.';
+comment on column coord_v1.agents.profile is 'The profile that applies, unless its token names another type or profile; null for people, whom their role binds.';
+comment on column coord_v1.agents.trust is 'The trust of that profile: 0 to 4.';
+comment on column coord_v1.agents.profile_assigned is 'Whether it was assigned, or is the default of the type.';
+comment on column coord_v1.agents.registered_at is 'When it was registered.';
+
 create view coord_v1.profiles with (security_invoker = true) as
   select p.name, p.description, p.extends, e.enabled, e.trust, e.allowed, e.blocked,
     jsonb_build_object('max_locks', e.max_locks, 'max_paths_per_call', e.max_paths_per_call, 'max_ttl_seconds', e.max_ttl_seconds,
@@ -767,7 +788,7 @@ grant usage on type coord_v1.operation, coord_v1.resource, coord_v1.config, coor
 grant execute on function coord.authorize, coord.my_profile, coord_v1.authorize, coord_v1.my_profile to coord_agent, coord_operator, coord_auditor;
 grant execute on function coord.apply_config, coord.remove_profile, coord.assign_profile,
   coord_v1.apply_config, coord_v1.set_profile, coord_v1.remove_profile, coord_v1.assign_profile to coord_operator;
-grant select on coord_v1.profiles to coord_agent, coord_operator, coord_auditor;
+grant select on coord_v1.agents, coord_v1.profiles to coord_agent, coord_operator, coord_auditor;
 
 reset role;
 notify pgrst, 'reload schema';
