@@ -49,6 +49,25 @@ def progress(line):
         print(f"{line}\033[K", end="\r", file=sys.stderr, flush=True)
 
 
+def create(name, migrations):
+    """A database with the schema, and agents whom no limit of a profile stops."""
+    sql("postgres", f"create database {name}")
+    env = dict(os.environ, PGDATABASE=name)
+    subprocess.run([HERE.parent / "supabase/migrate", migrations], env=env, check=True, stderr=subprocess.DEVNULL)
+    agents = [f"bench-{n}" for n in range(max(CLIENTS))] + [f"other-{n}" for n in range(16)]
+    sql(name, f"""
+        set role coord_operator;
+        select set_config('request.jwt.claims', '{claims('operator', 'coord_operator')}', false);
+        {"; ".join(f"select coord_v1.register_agent('{a}', 'bench', 'agent', '{{{REPO}}}')" for a in agents)};
+        do $$
+        begin
+          if to_regproc('coord_v1.set_profile') is not null then
+            perform coord_v1.set_profile('standard', '{{"trust": 2, "allowed": ["*"],
+              "limits": {{"max_locks": 100000, "max_writes_per_hour": 1000000}}}}');
+          end if;
+        end $$""")
+
+
 def prepare(version, migrations):
     """One database per load, each made from the emptier one before it."""
     previous = None
@@ -56,13 +75,7 @@ def prepare(version, migrations):
         name = f"bench_{version}_{live}"
         progress(f"  {name}: filling")
         if previous is None:
-            sql("postgres", f"create database {name}")
-            env = dict(os.environ, PGDATABASE=name)
-            subprocess.run([HERE.parent / "supabase/migrate", migrations], env=env, check=True, stderr=subprocess.DEVNULL)
-            agents = [f"bench-{n}" for n in range(max(CLIENTS))] + [f"other-{n}" for n in range(16)]
-            sql(name, f"select set_config('request.jwt.claims', '{claims('operator', 'coord_operator')}', false); "
-                + "; ".join(f"select coord_v1.register_agent('{a}', 'bench', 'agent', '{{{REPO}}}')" for a in agents),
-                role="coord_operator")
+            create(name, migrations)
         else:
             sql("postgres", f"create database {name} template {previous}")
         # As production would come by them: in calls of 64 files of one directory, of 16 agents with

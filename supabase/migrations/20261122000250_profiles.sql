@@ -156,7 +156,7 @@ begin
     coalesce((select array_agg(distinct b) from unnest(l.blocked) b), '{}'),
     coalesce((l.limits ->> 'max_locks')::integer, 1000), coalesce((l.limits ->> 'max_paths_per_call')::integer, 64),
     coalesce((l.limits ->> 'max_ttl_seconds')::integer, 28800), coalesce((l.limits ->> 'max_tasks')::integer, 10),
-    coalesce((l.limits ->> 'max_writes_per_hour')::integer, 10000), coalesce((l.limits ->> 'max_payload_bytes')::integer, 262144),
+    coalesce((l.limits ->> 'max_writes_per_hour')::integer, 100000), coalesce((l.limits ->> 'max_payload_bytes')::integer, 262144),
     l.network_policy, coalesce(l.guardrails, 'enforce')
   from line l
   where l.extends is null;
