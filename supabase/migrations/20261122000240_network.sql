@@ -210,6 +210,10 @@ begin
   if v_host = '' or octet_length(p_host) > 2048 or v_host ~ '[[:cntrl:][:space:]\\%]' then
     perform coord.fail('host_invalid', 'a host is empty, too long, or holds a blank, a control character, \ or %');
   end if;
+  if octet_length(v_host) > length(v_host) and lower('Ü') = 'Ü' then
+    -- Upper case would pass by a pattern in lower case.
+    perform coord.fail('host_invalid', 'this database''s locale knows no letters beyond ASCII; write the name in its xn-- form');
+  end if;
   -- Of a URL the host: what stands before the last @ is a user, whatever it looks like.
   v_host := regexp_replace(v_host, '^[a-z][a-z0-9+.-]*://', '');
   v_host := regexp_replace(v_host, '[/?#].*$', '');

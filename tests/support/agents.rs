@@ -76,7 +76,7 @@ impl Agent {
         let agent = &self.name;
         shared().psql(&format!(
             "select 'lock', l::text from coord.locks l where agent = '{agent}'
-             union all select 'audit', a::text from coord.audit_log a where agent = '{agent}'
+             union all select 'audit', a::text from coord_v1.audit a where agent = '{agent}'
              union all select 'key', k::text from coord.idempotency_keys k where agent = '{agent}'
              union all select 'session', s::text from coord.sessions s where agent = '{agent}'
              order by 1, 2"
