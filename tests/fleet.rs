@@ -468,7 +468,7 @@ fn unseen(agents: &[Agent], histories: &[Vec<Line>]) -> Vec<(usize, f64, Value)>
         let session = agents[owner].session.as_deref().unwrap();
         let answer = shared().psql(&format!(
             "select detail -> 'result' from coord_v1.audit
-             where session_id = '{session}' and outcome = 'acquired' order by id desc limit 1"
+             where session = '{session}' and outcome = 'acquired' order by id desc limit 1"
         ));
         if let Ok(answer) = serde_json::from_str(&answer) {
             unseen.push((owner, line.sent, answer));
