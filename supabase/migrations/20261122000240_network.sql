@@ -204,33 +204,40 @@ create function coord.canonical_host(p_host text) returns text
 language plpgsql stable
 as $$
 declare
-  v_host text := lower(normalize(btrim(coalesce(p_host, '')), nfkc));
+  v_host text := btrim(coalesce(p_host, ''));
   v_address text;
+  v_port text;
 begin
-  if v_host = '' or octet_length(p_host) > 2048 or v_host ~ '[[:cntrl:][:space:]\\%]' then
+  if v_host = '' or octet_length(p_host) > 2048 or v_host ~ '[[:cntrl:][:space:]\\%]' or v_host ~* '^[a-z][a-z0-9+.-]*:/([^/]|$)' then
     perform coord.fail('host_invalid', 'a host is empty, too long, or holds a blank, a control character, \ or %');
   end if;
-  if octet_length(v_host) > length(v_host) and lower('Ü') = 'Ü' then
-    -- Upper case would pass by a pattern in lower case.
-    perform coord.fail('host_invalid', 'this database''s locale knows no letters beyond ASCII; write the name in its xn-- form');
-  end if;
-  -- Of a URL the host: what stands before the last @ is a user, whatever it looks like.
-  v_host := regexp_replace(v_host, '^[a-z][a-z0-9+.-]*://', '');
+  -- Of a URL the host: what stands before the last @ is a user, whatever it looks like. Before
+  -- anything is normalised: a letter that only looks like a slash ends no host.
+  v_host := regexp_replace(v_host, '^([A-Za-z][A-Za-z0-9+.-]*:)?//', '');
   v_host := regexp_replace(v_host, '[/?#].*$', '');
   v_host := regexp_replace(v_host, '^.*@', '');
-  if v_host ~ '^\[[^]]*\](:[0-9]*)?$' then
-    v_host := regexp_replace(v_host, '^\[([^]]*)\].*$', '\1');
-    v_address := coord.ipv6(v_host);
+  v_port := substring(v_host from '(?:^[^:]*|\]):([0-9]*)$');
+  if length(v_port) > 5 or nullif(v_port, '')::integer > 65535 then
+    perform coord.fail('host_invalid', format('%s is no port', v_port));
+  end if;
+  if v_host ~ '^\[.*\](:[0-9]*)?$' or v_host ~ ':.*:' then
+    v_address := coord.ipv6(lower(regexp_replace(v_host, '^\[(.*)\](:[0-9]*)?$', '\1')));
     if v_address is null then
       perform coord.fail('host_invalid', format('%s is no address', quote_literal(left(v_host, 100))));
     end if;
     return v_address;
   end if;
-  v_address := case when v_host ~ ':.*:' then coord.ipv6(v_host) end;
-  if v_address is not null then
-    return v_address;
+  v_host := lower(normalize(regexp_replace(v_host, ':[0-9]*$', ''), nfkc));
+  if octet_length(v_host) > length(v_host) then
+    if lower('Ü') = 'Ü' then
+      -- Upper case would pass by a pattern in lower case.
+      perform coord.fail('host_invalid', 'this database''s locale knows no letters beyond ASCII; write the name in its xn-- form');
+    elsif v_host ~ '[\u0080-\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u2000-\u206F\u3000\u3164\uE000-\uF8FF\uFE00-\uFE0F\uFEFF\uFFF0-\uFFFF]'
+      or v_host ~ '(^|\.)xn--[^.]*[^\u0001-\u007F.]' then
+      -- Some programs drop these, and meet another host.
+      perform coord.fail('host_invalid', 'the name holds characters that nobody sees');
+    end if;
   end if;
-  v_host := regexp_replace(v_host, ':[0-9]*$', '');
   -- The full stops of other scripts are dots to whoever resolves the name.
   v_host := regexp_replace(translate(v_host, U&'\3002', '.'), '\.$', '');
   if v_host ~ '(^|\.)(0x[0-9a-f]*|[0-9]+)$' then
