@@ -6,7 +6,6 @@ mod support;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -249,87 +248,15 @@ fn one_byte(stack: &Stack, export: &str) {
 
 fn spawn(stack: &Stack, logs: &Path, n: usize, calls: usize, until: u64) -> Child {
     let agent = format!("worker-{n}");
-    let token = stack.mint(&agent, "test", REPO);
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "worker", "--ignored", "--nocapture"])
-        .env("AUDIT_URL", &stack.url)
-        .env("AUDIT_TOKEN", token)
-        .env("AUDIT_LOG", logs.join(n.to_string()))
-        .env("AUDIT_AGENT", agent)
-        .env("AUDIT_CALLS", calls.to_string())
-        .env("AUDIT_UNTIL", until.to_string())
-        .stdout(Stdio::null())
+    let settings = json!({
+        "url": stack.url, "token": stack.mint(&agent, "test", REPO), "agent": agent,
+        "log": logs.join(n.to_string()), "calls": calls, "until": until,
+    });
+    Command::new("python3")
+        .arg(support::script("audit_worker.py"))
+        .arg(settings.to_string())
         .spawn()
         .unwrap()
-}
-
-/// A client process: calls one after the other, each noted before it is sent (`id?`)
-/// and after it was answered (`id rows what`).
-#[tokio::test]
-#[ignore = "a process of the test above"]
-async fn worker() {
-    let Ok(url) = std::env::var("AUDIT_URL") else {
-        return;
-    };
-    let given = |name: &str| std::env::var(name).unwrap();
-    let (token, agent) = (given("AUDIT_TOKEN"), given("AUDIT_AGENT"));
-    let mut log: File = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(given("AUDIT_LOG"))
-        .unwrap();
-    let http = reqwest::Client::builder()
-        .no_proxy()
-        .tls_certs_only([])
-        .build()
-        .unwrap();
-    let mut mine = false;
-    let until = Duration::from_secs(given("AUDIT_UNTIL").parse().unwrap());
-    for n in 0..given("AUDIT_CALLS").parse().unwrap() {
-        if SystemTime::now().duration_since(UNIX_EPOCH).unwrap() > until {
-            break;
-        }
-        let id = format!("{agent}-{}-{n}", std::process::id());
-        let own = format!("{agent}/{}", fastrand::u8(..));
-        let (function, args) = match fastrand::u8(0..20) {
-            0..6 => ("acquire_lock", json!({"paths": [own]})),
-            6..9 => (
-                "acquire_lock",
-                json!({"paths": ["all-want-this"], "ttl_seconds": 30}),
-            ),
-            9..13 => ("release_lock", json!({})),
-            13..16 => (
-                "acquire_lock",
-                json!({"paths": ["x"], "repo": "audit.example/acme/forbidden"}),
-            ),
-            16 => ("acquire_lock", json!({"paths": ["../out"]})),
-            17 => ("check_locks", json!({})),
-            18 => ("force_release_lock", json!({"paths": ["x"], "reason": "r"})),
-            _ if mine => ("end_session", json!({})),
-            _ => ("heartbeat", json!({})),
-        };
-        log.write_all(format!("{id}?\n").as_bytes()).unwrap();
-        let request = http
-            .post(format!("{url}/rpc/{function}"))
-            .header("content-profile", "coord_v1")
-            .header("x-request-id", &id)
-            .bearer_auth(&token)
-            .json(&args);
-        let response = request.send().await.unwrap();
-        let status = response.status().as_u16();
-        let body: Value = response.json().await.unwrap();
-        let (rows, what) = if let Some(outcome) = body["outcome"].as_str() {
-            let released = outcome == "released" && body["released"] != json!([]);
-            let audited = matches!(outcome, "acquired" | "renewed" | "denied" | "ended");
-            mine = outcome == "acquired" || mine && outcome != "ended";
-            (i32::from(audited || released), outcome.to_owned())
-        } else {
-            assert!(status < 500, "{body}");
-            (0, status.to_string())
-        };
-        log.write_all(format!("{id} {rows} {what}\n").as_bytes())
-            .unwrap();
-    }
 }
 
 /// A psql that stays open.

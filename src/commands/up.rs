@@ -125,6 +125,9 @@ async fn ephemeral(args: &Args, json: bool) -> Result<Exit, Error> {
 /// Begins the name of every temporary home.
 const EPHEMERAL: &str = "coord-ephemeral-";
 
+/// How long a start may take from making its lock to holding it.
+const SETTLED: Duration = Duration::from_secs(10);
+
 /// Removes the temporary homes of killed processes.
 async fn sweep() {
     let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else {
@@ -138,9 +141,11 @@ async fn sweep() {
                 meta.is_dir() && meta.uid() == nix::unistd::geteuid().as_raw()
             });
         let Ok(home) = Home::at(&path) else { continue };
-        // One without a lock is being made in this moment.
-        if ours && home.lock().exists() && lock::holder(&home).is_ok_and(|holder| holder.is_none())
-        {
+        // One without a lock, or with a new one, is being made in this moment.
+        let settled = std::fs::metadata(home.lock())
+            .and_then(|meta| meta.modified())
+            .is_ok_and(|made| made.elapsed().is_ok_and(|age| age > SETTLED));
+        if ours && settled && lock::holder(&home).is_ok_and(|holder| holder.is_none()) {
             let quiet = Progress::new();
             if crate::stack::supervise::down(&home, &quiet).await.is_ok() {
                 // Somebody else may be sweeping too.
