@@ -444,13 +444,14 @@ as $$
 declare
   v_text text;
 begin
-  perform coord.check_keys('the top', p_config, 'profiles', 'defaults');
-  foreach v_text in array array['profiles', 'defaults'] loop
+  perform coord.check_keys('the top', p_config, 'profiles', 'defaults', 'network_policies');
+  foreach v_text in array array['profiles', 'defaults', 'network_policies'] loop
     if jsonb_typeof(p_config -> v_text) <> 'object' then
       perform coord.refuse_config(v_text, 'this is a mapping');
     end if;
   end loop;
   perform coord.check_profile(p.key, p.value) from jsonb_each(p_config -> 'profiles') p;
+  perform coord.check_network_policy(p.key, p.value) from jsonb_each(p_config -> 'network_policies') p;
   select d.key into v_text from jsonb_each(p_config -> 'defaults') d
   where jsonb_typeof(d.value) <> 'string' or d.key <> '*' and d.key !~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,49}$' limit 1;
   if found then
@@ -501,11 +502,11 @@ begin
 
   for v_change in
     select coalesce(w.kind, d.kind) as kind, coalesce(w.name, d.name) as name, d.spec as before, w.spec as after
-    from coord.wanted(v_config) w
-    full join coord.declared() d on d.kind = w.kind and d.name = w.name
+    from (select * from coord.wanted(v_config) union all select * from coord.wanted_network(v_config)) w
+    full join (select * from coord.declared() union all select * from coord.declared_network()) d on d.kind = w.kind and d.name = w.name
     where w.spec is distinct from d.spec
       -- Gone from a section that the configuration speaks of.
-      and (w.kind is not null or p_prune and d.managed and v_config ? (d.kind || 's'))
+      and (w.kind is not null or p_prune and d.managed and v_config ? case d.kind when 'network_policy' then 'network_policies' else d.kind || 's' end)
     order by 1, 2
   loop
     if v_change.before is null then
@@ -522,6 +523,7 @@ begin
   begin
     delete from coord.profile_defaults d
     using jsonb_array_elements(v_removed) r where r ->> 'kind' = 'default' and d.agent_type = r ->> 'name';
+    perform coord.write_network_policies(v_added || v_changed, v_call.agent);
     insert into coord.profiles as p (name, description, extends, enabled, trust, allowed, blocked, limits, network_policy, guardrails, changed_by)
     select c ->> 'name', s ->> 'description', s ->> 'extends', coalesce((s ->> 'enabled')::boolean, true), (s ->> 'trust')::integer,
       case when s ? 'allowed' then array(select jsonb_array_elements_text(s -> 'allowed')) end,
@@ -559,6 +561,7 @@ begin
     using jsonb_array_elements(v_removed) r where r ->> 'kind' = 'profile' and p.name = r ->> 'name';
     perform coord.resolve_profiles();
     perform coord.check_names();
+    perform coord.remove_network_policies(v_removed, v_config);
     if p_plan then
       raise exception using errcode = 'CP001';
     end if;
@@ -616,7 +619,7 @@ comment on domain coord_v1.operation is $$Name of a function, as acquire_lock.
 create domain coord_v1.resource as jsonb;
 comment on domain coord_v1.resource is $$What it would be about: {"repo", "paths": [], "ttl_seconds"}.$$;
 create domain coord_v1.config as jsonb;
-comment on domain coord_v1.config is $$Configuration as in agents/*.yaml: {"profiles": {…}, "defaults": {…}}.$$;
+comment on domain coord_v1.config is $$Configuration as in agents/*.yaml: {"profiles": {…}, "defaults": {…}, "network_policies": {…}}.$$;
 create domain coord_v1.profile_spec as jsonb;
 comment on domain coord_v1.profile_spec is $$What a profile says: description, extends, enabled, trust, allowed, blocked, limits, network_policy, guardrails.$$;
 
@@ -636,9 +639,9 @@ comment on function coord_v1.my_profile is $$Who you are here: profile, trust, p
 create function coord_v1.apply_config(config coord_v1.config, plan boolean default false, prune boolean default true) returns jsonb
 language sql
 return coord.apply_config('apply_config', config, plan, prune);
-comment on function coord_v1.apply_config is $$Make profiles and defaults what a configuration says, all or nothing; with plan, only tell what would change.
+comment on function coord_v1.apply_config is $$Make profiles, defaults and network policies what a configuration says, all or nothing; with plan, only tell what would change.
 What earlier configurations brought and this one leaves out of a section is removed, unless prune is false. The built-in profile standard stays until a configuration names it.
-Outcomes: planned, applied, unchanged, with added[], changed[], removed[]. The details of config_invalid begin with the place: profiles/NAME/KEY. Errors: config_invalid.
+Outcomes: planned, applied, unchanged, with added[], changed[], removed[]. The details of config_invalid begin with the place: profiles/NAME/KEY or network_policies/NAME/KEY. Errors: config_invalid.
 @toolset full
 @destructive
 @idempotent$$;
@@ -688,6 +691,18 @@ comment on column coord_v1.profiles.guardrails is 'enforce, warn or log.';
 comment on column coord_v1.profiles.default_for is 'Types of agents that have it by default.';
 comment on column coord_v1.profiles.changed_at is 'When it was declared last.';
 comment on column coord_v1.profiles.changed_by is 'By whom.';
+
+create or replace view coord_v1.agents with (security_invoker = true) as
+  select a.id as name, a.agent_type, substr(a.role, 7) as role, a.enabled, a.disabled_reason, a.all_repos,
+    array(select g.repo from coord.repo_grants g where g.agent = a.id order by g.repo) as repos, a.profile, a.registered_at,
+    e.name as effective_profile,
+    coalesce(e.trust, case a.role when 'coord_operator' then 4 when 'coord_auditor' then 1 end) as trust
+  from coord.agents a
+  left join coord.effective_profiles e on e.name = case when a.role <> 'coord_agent' then a.profile
+    else coalesce(a.profile, (select d.profile from coord.profile_defaults d where d.agent_type = a.agent_type),
+      (select d.profile from coord.profile_defaults d where d.agent_type = '*')) end;
+comment on column coord_v1.agents.effective_profile is 'The profile that applies, unless its token names one or another type; null for people bound by their role, and for agents without any.';
+comment on column coord_v1.agents.trust is 'What that profile, or else the role, trusts it with; null where no profile applies and every call is refused.';
 
 grant execute on function coord.profile, coord.objection, coord.objection_text, coord.count_write to coord_janitor;
 grant usage on type coord_v1.operation, coord_v1.resource, coord_v1.config, coord_v1.profile_spec

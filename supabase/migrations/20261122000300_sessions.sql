@@ -156,6 +156,10 @@ begin
     select o.agent, o.slot, o.backend from coord.write_counts o
     where o.slot < clock_timestamp() - interval '70 minutes'
     limit v_max for update skip locked);
+  delete from coord.network_log l where (l.agent, l.hour, l.domain, l.decision) in (
+    select o.agent, o.hour, o.domain, o.decision from coord.network_log o
+    where o.hour < clock_timestamp() - interval '30 days'
+    limit v_max for update skip locked);
   return jsonb_build_object('ok', true, 'outcome', 'maintained', 'sessions_ended', v_sessions, 'locks_lapsed', v_lapsed, 'locks_purged', v_locks,
     'idempotency_keys_purged', v_keys, 'revoked_tokens_purged', v_tokens);
 end
