@@ -8,6 +8,7 @@
 pub mod checkout;
 pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod exit;
 pub mod mcp;
 pub mod remote;

@@ -1,5 +1,7 @@
 //! One file per command; each has its arguments and a `run`.
 
+mod agents;
+mod apply;
 pub mod call;
 mod completions;
 mod compose_env;
@@ -10,6 +12,7 @@ mod env;
 mod lock;
 mod man;
 mod mcp;
+mod network;
 mod run_child;
 pub mod show;
 mod status;
@@ -22,7 +25,7 @@ use serde_json::json;
 
 use crate::exit::Exit;
 use crate::settings::Global;
-use crate::{rpc, settings, stack};
+use crate::{config, rpc, settings, stack};
 
 /// The commands of `coord`.
 #[derive(Debug, clap::Subcommand)]
@@ -41,6 +44,12 @@ pub enum Command {
     Token(token::Args),
     /// Take, release and show locks
     Lock(lock::Args),
+    /// Make profiles, defaults and network policies what the files say
+    Apply(apply::Args),
+    /// Show who is registered, and what each may do
+    Agents,
+    /// Ask about hosts, and export network policies
+    Network(network::Args),
     /// Call any function of the coordinator
     Call(call::Args),
     /// Serve the coordinator's tools to an MCP client
@@ -71,6 +80,9 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Env => Ok(env::run(global)?),
         Command::Token(args) => Ok(token::run(&args, global).await?),
         Command::Lock(args) => lock::run(args, global).await,
+        Command::Apply(args) => apply::run(&args, global).await,
+        Command::Agents => agents::run(global).await,
+        Command::Network(args) => network::run(args, global).await,
         Command::Call(args) => call::run(args, global).await,
         Command::Mcp(args) => mcp::run(args, global).await,
         Command::ComposeEnv => Ok(compose_env::run(global)?),
@@ -99,6 +111,9 @@ pub enum Error {
     /// A file or directory that cannot be written.
     #[error("cannot write {path}: {1}", path = .0.display())]
     Write(PathBuf, #[source] std::io::Error),
+    /// Files that are no configuration.
+    #[error(transparent)]
+    Config(#[from] config::Error),
     /// Arguments that clap cannot judge.
     #[error("{0}")]
     Usage(String),
@@ -113,14 +128,18 @@ impl Error {
             Self::Stack(error) => error.exit(),
             Self::Mcp(error) => error.exit(),
             Self::Settings(settings::Error::NoStack(_)) => Exit::Unreachable,
-            Self::Settings(_) | Self::Usage(_) | Self::Write(..) => Exit::Usage,
+            Self::Settings(_) | Self::Config(_) | Self::Usage(_) | Self::Write(..) => Exit::Usage,
         }
     }
 
     /// Tells it on standard error: a line for people, an object for scripts.
     pub fn print(&self, json: bool) {
         if !json {
-            anstream::eprintln!("coord: {self}");
+            match self {
+                // As compilers write it, so that editors find the place.
+                Self::Config(config::Error::Mistake(mistake)) => anstream::eprintln!("{mistake}"),
+                _ => anstream::eprintln!("coord: {self}"),
+            }
             return;
         }
         let object = match self {
@@ -128,6 +147,10 @@ impl Error {
             | Self::Stack(stack::Error::Rpc(rpc::Error::Problem(problem))) => json!({
                 "code": problem.code, "message": problem.message,
                 "details": problem.details, "hint": problem.hint,
+            }),
+            Self::Config(config::Error::Mistake(mistake)) => json!({
+                "message": mistake.message, "file": mistake.file,
+                "line": mistake.at.line, "column": mistake.at.column,
             }),
             other => json!({ "message": other.to_string() }),
         };

@@ -172,6 +172,35 @@ impl Client {
         self.send(function, args, &key, Some(limit)).await
     }
 
+    /// Reads a view: `query` is PostgREST's, as `("select", "name")` or `("agent", "eq.me")`.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn read(&self, view: &str, query: &[(&str, &str)]) -> Result<Vec<Value>, Error> {
+        let mut pauses = PAUSES.iter();
+        loop {
+            let request = self
+                .http
+                .get(format!("{}/{view}", self.target.url))
+                .headers(self.instead.clone())
+                .query(query);
+            let answer = match request.send().await {
+                Ok(response) => Self::answer(response).await,
+                Err(error) => Err(Error::Unreachable(self.target.url.clone(), error)),
+            };
+            match (answer, pauses.next()) {
+                (Err(error), Some(pause)) if error.passes() => tokio::time::sleep(*pause).await,
+                (Err(error), _) => return Err(error),
+                (Ok(answer), _) => {
+                    return Ok(match answer.body {
+                        Value::Array(rows) => rows,
+                        _ => Vec::new(),
+                    });
+                }
+            }
+        }
+    }
+
     async fn send(
         &self,
         function: &str,
@@ -189,12 +218,12 @@ impl Client {
             request = request.timeout(limit);
         }
         match request.send().await {
-            Ok(response) => Self::read(response).await,
+            Ok(response) => Self::answer(response).await,
             Err(error) => Err(Error::Unreachable(self.target.url.clone(), error)),
         }
     }
 
-    async fn read(response: reqwest::Response) -> Result<Answer, Error> {
+    async fn answer(response: reqwest::Response) -> Result<Answer, Error> {
         let url = response.url().to_string();
         let status = response.status().as_u16();
         let bytes = response

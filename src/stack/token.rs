@@ -154,7 +154,7 @@ pub async fn revoke(
 }
 
 /// An answer that refuses becomes an error.
-fn refuse(answer: Answer) -> Result<Answer, Error> {
+pub(super) fn refuse(answer: Answer) -> Result<Answer, Error> {
     if answer.ok() {
         return Ok(answer);
     }
