@@ -81,6 +81,7 @@ select is_empty($$select r.policy, r.pattern from coord.network_rules r where r.
 select is(tests.pick(tests.asked('base', 'example.com'), 'decision', 'policy', 'because'), 'deny - profile base names no network policy', 'no policy denies');
 select matches(tests.asked('base', 'example.com') ->> 'next', 'name a network_policy in profile base', 'and says what to do');
 select is(tests.pick(tests.as_operator($$coord_v1.check_network('example.com')$$), 'decision', 'because'), 'deny profile operator names no network policy', 'for operators, too');
+select matches(tests.as_operator($$coord_v1.check_network('example.com')$$) ->> 'next', '^Ask as an agent', 'who have no profile by default');
 select is(tests.pick(tests.asked('few', 'example.com'), 'decision', 'because'), 'deny profile few does not permit check_network', 'not even permitted to ask');
 select is(current_setting('response.status', true), '', 'all with 200');
 select throws_ok($$select tests.asked('cloud', 'a b')$$, 'PT400', 'domain_invalid', 'what is no host is bad input');

@@ -76,7 +76,7 @@ pub fn read(text: &str) -> Result<Document, Wrong> {
         parser: Parser::new_from_str(text),
         places: HashMap::new(),
     };
-    let value = reader.document()?;
+    let value = reader.document().map_err(|wrong| nearer(text, wrong))?;
     Ok(Document {
         value,
         places: reader.places,
@@ -281,6 +281,36 @@ fn scan_error(error: &ScanError) -> Wrong {
         format!("no YAML: {info}")
     };
     Wrong::new(at, why)
+}
+
+/// The parser tells of some mistakes far from where they were made: here are two of them.
+fn nearer(text: &str, wrong: Wrong) -> Wrong {
+    if !wrong.why.starts_with("no YAML") {
+        return wrong;
+    }
+    let at = |line: usize, column: usize| Position {
+        line: line + 1,
+        column: column + 1,
+    };
+    let indent = |line: &str| line.len() - line.trim_start_matches([' ', '\t']).len();
+    let mut after = text.lines().enumerate().skip(wrong.at.line - 1);
+    if let Some((line, column)) =
+        after.find_map(|(line, text)| Some((line, text[..indent(text)].find('\t')?)))
+    {
+        return Wrong::new(
+            at(line, column),
+            "no YAML: a tab does not indent; use blanks",
+        );
+    }
+    let before: Vec<_> = text.lines().take(wrong.at.line).collect();
+    let last = before.iter().rposition(|line| !line.trim().is_empty());
+    match last.map(|line| (line, before[line])) {
+        Some((line, text)) if text.trim_start().starts_with("*:") => Wrong::new(
+            at(line, indent(text)),
+            "no YAML: a name that begins with * goes in quotes",
+        ),
+        _ => wrong,
+    }
 }
 
 #[cfg(test)]

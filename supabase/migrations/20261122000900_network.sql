@@ -459,7 +459,11 @@ begin
     v_next := 'Do without it, or ask an operator: the profile does not even permit the question.';
   elsif v_policy.name is null then
     v_because := format('profile %s names no network policy', v_profile.name);
-    v_next := format('Do without it, or ask an operator to name a network_policy in profile %s (coord apply).', v_profile.name);
+    v_next := case
+      when exists (select from coord.profiles p where p.name = v_profile.name) then
+        format('Do without it, or ask an operator to name a network_policy in profile %s (coord apply).', v_profile.name)
+      else 'Ask as an agent, or have an operator assign you a profile that names a network_policy (assign_profile).'
+    end;
   else
     select r.* into v_rule from coord.network_rules r
     where r.policy = v_policy.name and r.pattern = any (coord.patterns_of(v_host))
