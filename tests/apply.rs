@@ -125,11 +125,15 @@ fn names(answer: &Value, list: &str) -> Vec<String> {
         .collect()
 }
 
+/// The folder of the project itself, which is a configuration.
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("agents")
+}
+
 #[test]
-fn a_new_stack_has_what_is_shipped_and_keeps_what_an_operator_made_of_it() {
+fn a_new_stack_has_what_is_shipped() {
     let desk = Desk::new();
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("agents");
-    // A stranger beside them would be refused: the folder of the project itself is a configuration.
+    let shipped = shipped();
     desk.apply_file(&shipped, &["--plan"])
         .exits(0)
         .says(&["nothing to change"]);
@@ -147,7 +151,9 @@ fn a_new_stack_has_what_is_shipped_and_keeps_what_an_operator_made_of_it() {
     ];
     for (kind, _) in expected {
         let name = format!("a-{kind}");
-        desk.stack.mint(&name, kind, "github.com/acme/app");
+        let args = ["--agent", &name, "--type", kind, "--save"];
+        desk.stack
+            .mint_with(&[&args[..], &["--repo", "github.com/acme/app"]].concat());
     }
     let agents = desk.run(&["agents", "--json"]).exits(0).json();
     for (kind, trust) in expected {
@@ -171,18 +177,6 @@ fn a_new_stack_has_what_is_shipped_and_keeps_what_an_operator_made_of_it() {
             args,
         ])
     };
-    for (kind, _) in expected {
-        let name = format!("a-{kind}");
-        desk.stack.mint_with(&[
-            "--agent",
-            &name,
-            "--type",
-            kind,
-            "--repo",
-            "github.com/acme/app",
-            "--save",
-        ]);
-    }
     as_type("claude-web-reviewer", "acquire_lock", r#"{"paths": ["a"]}"#)
         .exits(1)
         .says(&["insufficient_trust_level"]);
@@ -226,9 +220,11 @@ fn a_new_stack_has_what_is_shipped_and_keeps_what_an_operator_made_of_it() {
     reach("claude-code-cli", "169.254.169.254", 1);
     reach("whatever", "pypi.org", 1).says(&["names no network policy", "coord apply"]);
     reach("whatever", "no host", 2).says(&["domain_invalid"]);
+}
 
-    // `coord up` does not take back what an operator changed: here, on a second start.
-    drop(desk);
+#[test]
+fn what_an_operator_made_of_it_stays() {
+    let shipped = shipped();
     let home = tempfile::tempdir().unwrap();
     std::fs::set_permissions(
         home.path(),
@@ -366,122 +362,95 @@ fn on_a_terminal_it_asks() {
     assert_ne!(desk.state(), before);
 }
 
+/// A file, what is wrong in it, where, and what is said of it.
+type Mistake = (&'static str, String, &'static str, &'static str);
+
+fn mistakes() -> Vec<Mistake> {
+    let profiles = [
+        ("trust: 2", "trusst: 2", "4:5", "no such key"),
+        ("trust: 2", "trust: 9", "4:12", "trust is 0 to 4"),
+        ("trust: 2", "trust: yes", "4:12", "trust is 0 to 4"),
+        (
+            "trust: 2",
+            "enabled: no",
+            "4:14",
+            "enabled is true or false",
+        ),
+        ("trust: 2", "trust: 2.5", "4:12", "whole"),
+        (
+            "[\"*\"]",
+            "[aquire_lock]",
+            "5:15",
+            "no operation has this name",
+        ),
+        ("max_locks: 10", "max_lock: 10", "6:14", "no such key"),
+        (
+            "extends: base",
+            "extends: basis",
+            "8:14",
+            "no profile is called basis",
+        ),
+        (
+            "network_policy: cloud",
+            "network_policy: clouds",
+            "10:21",
+            "no network policy is called clouds",
+        ),
+        (
+            "aider: cloud",
+            "aider: none-such",
+            "12:10",
+            "no profile is called none-such",
+        ),
+        (
+            "  cloud:\n",
+            "  base:\n",
+            "7:3",
+            "a second time; the first is in line 2",
+        ),
+        (
+            "    trust: 2",
+            "\ttrust: 2",
+            "4:1: ",
+            "a tab does not indent",
+        ),
+        ("\"*\": standard", "*: standard", "13:3: ", "quotes"),
+        ("defaults:", "default:", "11:1", "no such key"),
+        ("trust: 2", "trust: &t 2", "4:", "anchors"),
+        (PROFILES, "- a\n", "1:1", "mapping"),
+    ]
+    .map(|(good, bad, at, why)| ("profiles.yaml", PROFILES.replace(good, bad), at, why));
+    let network = [
+        (
+            "Example.COM",
+            "https://example.com",
+            "4:9",
+            "a pattern is example.com",
+        ),
+        (
+            "deny: [secret.example.org]",
+            "default: off",
+            "6:14",
+            "default is allow or deny",
+        ),
+        // This one stands in the other file: who names it is mistaken.
+        (
+            "  cloud:\n",
+            "  clouds:\n",
+            "",
+            "no network policy is called cloud",
+        ),
+    ]
+    .map(|(good, bad, at, why)| ("network_policies.yaml", NETWORK.replace(good, bad), at, why));
+    profiles.into_iter().chain(network).collect()
+}
+
 #[test]
 fn mistakes_are_told_by_line_and_column_and_nothing_is_applied() {
     let desk = Desk::new();
     let before = desk.state();
     let file = |name: &str| desk.dir.path().join(name).display().to_string();
-    for (name, text, place, why) in [
-        (
-            "profiles.yaml",
-            PROFILES.replace("trust: 2", "trusst: 2"),
-            "4:5",
-            "no such key",
-        ),
-        (
-            "profiles.yaml",
-            PROFILES.replace("trust: 2", "trust: 9"),
-            "4:12",
-            "trust is 0 to 4",
-        ),
-        (
-            "profiles.yaml",
-            PROFILES.replace("trust: 2", "trust: yes"),
-            "4:12",
-            "trust is 0 to 4",
-        ),
-        (
-            "profiles.yaml",
-            PROFILES.replace("trust: 2", "enabled: no"),
-            "4:14",
-            "enabled is true or false",
-        ),
-        (
-            "profiles.yaml",
-            PROFILES.replace("trust: 2", "trust: 2.5"),
-            "4:12",
-            "whole",
-        ),
-        (
-            "profiles.yaml",
-            PROFILES.replace("[\"*\"]", "[aquire_lock]"),
-            "5:15",
-            "no operation has this name",
-        ),
-        (
-            "profiles.yaml",
-            PROFILES.replace("max_locks: 10", "max_lock: 10"),
-            "6:14",
-            "no such key",
-        ),
-        (
-            "profiles.yaml",
-            PROFILES.replace("extends: base", "extends: basis"),
-            "8:14",
-            "no profile is called basis",
-        ),
-        (
-            "profiles.yaml",
-            PROFILES.replace("network_policy: cloud", "network_policy: clouds"),
-            "10:21",
-            "no network policy is called clouds",
-        ),
-        (
-            "profiles.yaml",
-            PROFILES.replace("aider: cloud", "aider: none-such"),
-            "12:10",
-            "no profile is called none-such",
-        ),
-        (
-            "profiles.yaml",
-            PROFILES.replace("  cloud:\n", "  base:\n"),
-            "7:3",
-            "a second time; the first is in line 2",
-        ),
-        (
-            "profiles.yaml",
-            PROFILES.replace("    trust: 2", "\ttrust: 2"),
-            "4:1: ",
-            "a tab does not indent",
-        ),
-        (
-            "profiles.yaml",
-            PROFILES.replace("\"*\": standard", "*: standard"),
-            "13:",
-            "quotes",
-        ),
-        (
-            "profiles.yaml",
-            PROFILES.replace("defaults:", "default:"),
-            "11:1",
-            "no such key",
-        ),
-        (
-            "profiles.yaml",
-            PROFILES.replace("trust: 2", "trust: &t 2"),
-            "4:",
-            "anchors",
-        ),
-        ("profiles.yaml", "- a\n".to_owned(), "1:1", "mapping"),
-        (
-            "network_policies.yaml",
-            NETWORK.replace("Example.COM", "https://example.com"),
-            "4:9",
-            "a pattern is example.com",
-        ),
-        (
-            "network_policies.yaml",
-            NETWORK.replace("deny: [secret.example.org]", "default: off"),
-            "6:14",
-            "default is allow or deny",
-        ),
-        (
-            "network_policies.yaml",
-            NETWORK.replace("  cloud:\n", "  clouds:\n"),
-            "",
-            "no network policy is called cloud",
-        ),
-    ] {
+    for (name, text, place, why) in mistakes() {
         let (good, kept) = if name == "profiles.yaml" {
             (PROFILES, name)
         } else {
@@ -490,7 +459,6 @@ fn mistakes_are_told_by_line_and_column_and_nothing_is_applied() {
         desk.write(name, &text);
         for args in [&["--plan"][..], &["--yes"]] {
             let ran = desk.apply(args).exits(2).says(&[why]);
-            // The last one stands in the other file: who names it is mistaken.
             let expected = if place.is_empty() {
                 format!("{}:10:21: ", file("profiles.yaml"))
             } else {
@@ -513,7 +481,11 @@ fn mistakes_are_told_by_line_and_column_and_nothing_is_applied() {
     assert_eq!((&error["line"], &error["column"]), (&json!(4), &json!(12)));
     assert_eq!(error["file"], json!(file("profiles.yaml")));
     desk.write("profiles.yaml", PROFILES);
+}
 
+#[test]
+fn what_is_named_stays_and_files_are_what_they_seem() {
+    let desk = Desk::new();
     // A policy that a profile names cannot go, and a name may stand in one file only.
     desk.apply(&["--yes"]).exits(0);
     let lonely = desk.write("lonely.txt", "network_policies:\n  list: {}\n");
@@ -542,7 +514,7 @@ fn mistakes_are_told_by_line_and_column_and_nothing_is_applied() {
 }
 
 #[test]
-fn policies_are_exported_asked_and_logged() {
+fn policies_are_exported() {
     let desk = Desk::new();
     desk.apply(&["--yes"]).exits(0);
     let export = |args: &[&str]| desk.run(&[&["network", "export"], args].concat());
@@ -606,7 +578,7 @@ fn policies_are_exported_asked_and_logged() {
         .exits(2)
         .says(&["policy is the name of a network policy"]);
 
-    // An agent exports its own, asks, and sees what it asked.
+    // An agent has its own.
     desk.stack.mint_with(&[
         "--agent",
         "aid",
@@ -621,6 +593,22 @@ fn policies_are_exported_asked_and_logged() {
         aid(&["network", "export", "--for", "json"]).exits(0).json()["policy"],
         json!("cloud")
     );
+}
+
+#[test]
+fn an_agent_asks_and_sees_what_it_asked() {
+    let desk = Desk::new();
+    desk.apply(&["--yes"]).exits(0);
+    desk.stack.mint_with(&[
+        "--agent",
+        "aid",
+        "--type",
+        "aider",
+        "--repo",
+        "github.com/acme/app",
+        "--save",
+    ]);
+    let aid = |args: &[&str]| desk.run(&[&["--as", "aid"], args].concat());
     aid(&["network", "check", "https://EXAMPLE.com:443/x"])
         .exits(0)
         .says(&["allow", "example.com: policy cloud allows example.com"]);
