@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::parser::ValueSource;
 use clap::{CommandFactory, Parser};
 
 use crate::commands::{self, Command};
@@ -30,6 +31,20 @@ pub struct Cli {
 #[must_use]
 pub fn grammar() -> clap::Command {
     Cli::command()
+}
+
+/// Whether a flag stands on the command line itself, and not in the environment.
+#[must_use]
+pub fn said(flag: &str) -> bool {
+    let argv = commands::call::gathered(std::env::args_os().collect());
+    let Ok(matches) = grammar().try_get_matches_from(argv) else {
+        return false;
+    };
+    let mut matches = &matches;
+    while let Some((_, below)) = matches.subcommand() {
+        matches = below;
+    }
+    matches.value_source(flag) == Some(ValueSource::CommandLine)
 }
 
 /// Parses the process's arguments, runs the command and says what went wrong.

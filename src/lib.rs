@@ -8,11 +8,12 @@
 pub mod checkout;
 pub mod cli;
 pub mod commands;
-pub mod config;
 pub mod exit;
+pub mod git;
 pub mod mcp;
 pub mod remote;
 pub mod rpc;
 pub mod settings;
 mod signals;
 pub mod stack;
+mod yaml;

@@ -1,37 +1,26 @@
 //! The repository to speak of: the address of the git remote around the working directory.
 //! The coordinator canonicalises it.
 
-use std::process::{Command, Stdio};
-
+use crate::git;
 use crate::settings::env;
 
-/// `COORD_REPO`, else git's remote here.
+/// `COORD_REPO`, else what the checkout's git config calls itself, else git's remote here.
 #[must_use]
 pub fn repo() -> Option<String> {
-    env("COORD_REPO").or_else(address)
+    env("COORD_REPO")
+        .or_else(|| git::text(&["config", "--get", "coord.repo"]))
+        .or_else(address)
 }
 
 /// The address of the git remote here: `origin`, else the first; without any secret in it.
 /// None where it is a directory of this machine, which names no repository to others.
 #[must_use]
 pub fn address() -> Option<String> {
-    let url = git(&["remote", "get-url", "origin"]).or_else(|| {
-        let remotes = git(&["remote"])?;
-        git(&["remote", "get-url", remotes.lines().next()?])
+    let url = git::text(&["remote", "get-url", "origin"]).or_else(|| {
+        let remotes = git::text(&["remote"])?;
+        git::text(&["remote", "get-url", remotes.lines().next()?])
     })?;
     names_a_host(&url).then(|| without_secret(&url))
-}
-
-fn git(args: &[&str]) -> Option<String> {
-    let git = Command::new("git")
-        .args(args)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
-    let output = git.ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let text = text.trim();
-    (output.status.success() && !text.is_empty()).then(|| text.to_owned())
 }
 
 fn names_a_host(url: &str) -> bool {

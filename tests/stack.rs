@@ -471,6 +471,21 @@ fn a_proxy_is_not_asked_for_this_machine() {
     assert!(output.status.success(), "{}", told(&output));
 }
 
+/// A worker takes over all settings, and fails on one that only passes in the main process.
+#[test]
+fn big_queries_run_in_parallel() {
+    let plan = shared().psql(
+        "set parallel_setup_cost = 0; set parallel_tuple_cost = 0; set min_parallel_table_scan_size = 0;
+         explain (analyze, costs off) select count(*) from coord.audit_log",
+    );
+    assert!(plan.contains("Workers Launched: "), "{plan}");
+    assert!(!plan.contains("Workers Launched: 0"), "{plan}");
+    assert_eq!(
+        shared().psql("show default_text_search_config"),
+        "pg_catalog.english"
+    );
+}
+
 #[test]
 fn the_environment_leads_psql_to_the_database() {
     let stack = shared();

@@ -567,7 +567,9 @@ async fn other_schemas_are_not_exposed() {
             let (status, body) =
                 request(Method::POST, internal, token, "coord_v1", Some(json!({}))).await;
             // Without a token that may be said first.
-            let fine = status == 404 || token.is_empty() && status == 401;
+            // Or, for what is no function, that only functions take a POST.
+            let read_only = body["message"] == "view_is_read_only";
+            let fine = status == 404 || read_only || token.is_empty() && status == 401;
             assert!(fine, "{internal}: {status} {body}");
         }
     }
@@ -916,10 +918,10 @@ async fn strange_claims_and_headers_are_no_server_error() {
 }
 
 #[tokio::test]
-async fn of_two_hundred_wrong_tokens_none_gets_in() {
+async fn of_a_thousand_wrong_tokens_none_gets_in() {
     let seed = 20_261_122;
     let mut dice = Dice(seed);
-    for number in 0..200 {
+    for number in 0..1000 {
         let (what, token) = dice.token();
         let (status, body) = call(&token).await;
         assert!(

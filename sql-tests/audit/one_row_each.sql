@@ -8,7 +8,7 @@ declare
   v_before bigint := (select max(id) from coord.audit_log);
   v_answer jsonb := tests.as_agent(p_agent, p_expression);
 begin
-  return coalesce((select string_agg(a.function || ' ' || a.outcome || coalesce(' ' || a.reason, ''), ', ') from coord.audit_log a
+  return coalesce((select string_agg(a.function || ' ' || a.outcome || coalesce(' ' || a.reason, ''), ', ') from coord_v1.audit a
     where a.id > v_before and a.agent = p_agent), 'none');
 end
 $$;
@@ -26,7 +26,7 @@ select is(tests.rows_of('agent-a', $$coord_v1.release_lock('{a}')$$), 'release_l
 select is(tests.rows_of('agent-a', $$coord_v1.release_lock()$$), 'none', 'releasing nothing changes nothing');
 select is(tests.rows_of('agent-a', $$coord_v1.check_locks()$$), 'none', 'a read changes nothing');
 select is(tests.rows_of('agent-a', $$coord_v1.end_session()$$), 'end_session ended', 'ended');
-select is((select detail #>> '{args,paths,0}' || ' ' || (detail #>> '{result,released,0,path}') from coord.audit_log where function = 'release_lock' order by id desc limit 1),
+select is((select detail #>> '{args,paths,0}' || ' ' || (detail #>> '{result,released,0,path}') from coord_v1.audit where function = 'release_lock' order by id desc limit 1),
   'a a', 'a row tells what was asked and what was done');
 
 -- Append only, for everybody.

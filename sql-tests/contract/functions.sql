@@ -71,11 +71,14 @@ select set_eq(
     'refuse_token',     -- part of admit: says what is wrong with the claims
     'open_session',     -- part of admit: the session's row before there is a caller
     'renew_session',    -- the same
+    'end_sessions_of',  -- the sessions of an agent that an operator disables
     'reap_sessions',    -- ends dead sessions of all agents
     'lapse_locks_of_session', -- the locks of a session that reap_sessions ends
     'lapse_locks',      -- stamps locks that expired
     'purge_locks',      -- moves released locks that are long over, drops tickets nobody polls
     'waiting_circle',   -- a circle of waiting may lead through repos the caller does not see; it shows nothing of those
+    'seal_batches',     -- seals rows of everybody, from housekeeping too, where nobody calls
+    'empty_audit_details', -- erases details of another principal's rows, for the operator's erase_audit_details
     'maintain'          -- the bounded housekeeping as a whole
   ],
   'coord_janitor owns exactly the functions reviewed for it');

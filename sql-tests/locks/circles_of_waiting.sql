@@ -52,5 +52,50 @@ select unalike(answer::text, '%secret%', 'nothing of it') from hidden;
 -- A long line is no circle, and costs no more than its length.
 select is((select count(*) from generate_series(1, 150) i where tests.s('queue-' || i, '{a}', 60) ->> 'outcome' = 'queued'), 150::bigint, '150 wait in one line');
 
+
+-- What a session covers by its own locks it does not wait for, and nobody waits for it there.
+select is(tests.s('ten', '{c/1}') ->> 'outcome', 'acquired', 'ten has the first file');
+select is(tests.s('eleven', '{c/2,c/3}') ->> 'outcome', 'acquired', 'eleven has two others');
+select is(tests.s('twelve', '{c/4}') ->> 'outcome', 'acquired', 'twelve has the last');
+select is(tests.s('thirteen', '{c/2}', 60) ->> 'outcome', 'queued', 'somebody waits for one of eleven');
+select is(tests.pick(tests.s('eleven', '{c/1,c/2}', 60), 'outcome', 'position', 'blockers.0.session_id', 'blockers.1'), 'queued 1 ten -',
+  'eleven waits for ten, not for who waits for itself');
+select is(tests.s('twelve', '{c/2,c/4}', 60) ->> 'outcome', 'queued', 'twelve waits behind');
+select is(tests.as_agent('agent-b', $$coord_v1.release_lock('{c/4}')$$, '{"x-session-id": "twelve"}') ->> 'outcome', 'released', 'gives up waiting and its file');
+select is(tests.s('twelve', '{c/5}') ->> 'outcome', 'acquired', 'has another');
+select is(tests.s('fourteen', '{c/2,c/5}', 60) ->> 'outcome', 'queued', 'which is waited for, before eleven''s file');
+select is(tests.pick(tests.s('twelve', '{c/3}', 60), 'outcome', 'cycle'), 'queued -', 'no circle: eleven does not wait for those who want what it has');
+
+-- A lock that covered a part of what its owner waits for goes away: who wanted that part goes first.
+create function tests.lose_cover(p_how text) returns jsonb language plpgsql as $$
+declare
+  v_answers jsonb := jsonb_build_array(
+    tests.s('left-' || p_how, array[p_how || '/cover/', p_how || '/k']::text) ->> 'outcome',
+    tests.s('right-' || p_how, array[p_how || '/a']::text) ->> 'outcome',
+    tests.s('first-' || p_how, array[p_how || '/cover/b', p_how || '/k']::text, 60) ->> 'outcome',
+    tests.s('left-' || p_how, array[p_how || '/a', p_how || '/cover/b']::text, 60) ->> 'outcome');
+begin
+  case p_how
+    when 'released' then
+      perform tests.as_agent('agent-b', $q$coord_v1.release_lock('{released/cover/}')$q$, '{"x-session-id": "left-released"}');
+    when 'forced' then
+      perform tests.as_operator($q$coord_v1.force_release_lock('{forced/cover/}', 'test', 'github.com/acme/app')$q$);
+    when 'expired' then
+      update coord.locks set acquired_at = acquired_at - interval '1 hour', expires_at = clock_timestamp() - interval '1 second' where path = 'expired/cover/';
+  end case;
+  perform tests.as_agent('agent-b', 'coord_v1.release_lock()', jsonb_build_object('x-session-id', 'right-' || p_how));
+  v_answers := v_answers || jsonb_build_array(
+    tests.s('left-' || p_how, array[p_how || '/a', p_how || '/cover/b']::text, 60) ->> 'outcome');
+  return v_answers || jsonb_build_array(
+    (select count(*) from coord.lock_tickets where session_id = 'left-' || p_how),
+    tests.s('left-' || p_how, array[p_how || '/a']::text) ->> 'outcome',
+    tests.as_agent('agent-b', 'coord_v1.release_lock()', jsonb_build_object('x-session-id', 'left-' || p_how)) ->> 'outcome',
+    tests.s('first-' || p_how, array[p_how || '/cover/b', p_how || '/k']::text, 60) ->> 'outcome');
+end
+$$;
+select is(tests.lose_cover(how), '["acquired", "acquired", "queued", "queued", "deadlock", 0, "acquired", "released", "acquired"]',
+  'a circle that closes when a cover is ' || how || ' is told at the next call')
+from unnest(array['released', 'forced', 'expired']) how;
+
 select * from finish();
 rollback;

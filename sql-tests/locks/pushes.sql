@@ -90,6 +90,20 @@ select is(tests.as_operator($$coord_v1.set_lock_policy('off', 'github.com/acme/a
 select is(tests.pick(tests.as_agent('agent-a', $$coord_v1.verify_locks('{lib/x}')$$), 'decision', 'ok'), 'allow false', 'which allows');
 select throws_ok($$select tests.as_operator($q$coord_v1.set_lock_policy('maybe', 'github.com/acme/app')$q$)$$, 'PT400', 'argument_invalid', 'three words');
 
+select is(tests.as_operator($$coord_v1.set_lock_policy('enforce', 'github.com/acme/app')$$) ->> 'outcome', 'set', 'back to enforcing');
+
+-- One session's work may come in any order, from the same path at different times.
+select is(tests.work('c1', 'agent-a', 'c', 'own', 'own'), 'acquired', 'a session takes a file');
+select is(tests.done('agent-a', 'c'), 'released', 'releases it');
+select is(tests.work('c2', 'agent-a', 'c', 'own', 'own'), 'acquired', 'and takes it again');
+select is(tests.push('c2'), 'accepted -', 'the later work goes first');
+select is(tests.push('c1'), 'accepted -', 'the earlier may follow');
+select is(tests.done('agent-a', 'c'), 'released', 'done');
+update coord.locks set released_at = released_at - interval '2 hours' where path = 'own';
+select is(tests.as_operator('coord_v1.maintain()') ->> 'outcome', 'maintained', 'an hour later');
+select is(tests.push('c1'), 'accepted -', 'still');
+select is(tests.push('c2'), 'accepted -', 'both');
+
 -- Who may ask, and what.
 select is(tests.pick(tests.as_agent('agent-a', $$coord_v1.verify_push('[]')$$), 'ok', 'code'), 'false insufficient_trust_level', 'an agent may not');
 select is(tests.pick(tests.as_operator($$coord_v1.verify_push('[]', 'github.com/acme/app')$$), 'ok', 'outcome'), 'true accepted', 'an operator may');

@@ -24,7 +24,9 @@ select is(tests.as_agent('agent-a', $$(select to_jsonb(count(*)) from coord_v1.p
 
 -- Every place is above, below or beside as its paths are.
 select is(coord.places_to('r', './a:b/c'), array['r ./', 'r ./a:b/', 'r ./a:b/c'], 'a guarded name has directories');
-select is(coord.places_to('r', 'api:GET /v1'), array['r#api:GET /v1'], 'a resource has none');
+select is(coord.places_to('r', 'api:GET /v1'), array['r#', 'r#api:GET /v1'], 'a resource has none, but the place of all resources');
+select is(coord.canonical_path(coord.canonical_path('port:a / /')), 'port:a', 'blanks and slashes at its end are dropped');
+select is(coord.literal_path(u&'\212A:x'), coord.canonical_path(u&'./\212A:x'), 'a file whose name becomes a scheme by normalization');
 
 select * from finish();
 rollback;

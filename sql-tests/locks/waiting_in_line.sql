@@ -82,12 +82,23 @@ select is(tests.pick(tests.as_agent('agent-a', $$coord_v1.acquire_lock('{pkg/}')
 select is(tests.pick(tests.ask('two', $$acquire_lock('{pkg/x}', wait_seconds => 60)$$), 'outcome'), 'queued', 'two waits for a file in it');
 select is(tests.pick(tests.as_agent('agent-a', $$coord_v1.acquire_lock('{pkg/x}')$$), 'outcome'), 'acquired', 'agent-a may lock it by itself');
 
+-- The same request in two repositories is two, each with a ticket of its own.
+select tests.as_operator($q$coord_v1.register_agent('agent-b', 'codex-cloud', 'agent', '{github.com/acme/other}')$q$) ->> 'outcome' as quiet \gset
+create function tests.twice(p_session text, p_expression text) returns text language sql
+return tests.ask(p_session, format(p_expression, 'github.com/acme/app')) ->> 'outcome' || ' ' || (tests.ask(p_session, format(p_expression, 'github.com/acme/other')) ->> 'outcome');
+select is(tests.twice('six', $$acquire_lock('{both}', %L)$$), 'acquired acquired', 'six holds the same path of two repositories');
+select is(tests.twice('seven', $$acquire_lock('{both}', %L, wait_seconds => 60)$$), 'queued queued', 'seven waits for both');
+select is((select count(distinct repo) from coord.lock_tickets where session_id = 'seven'), 2::bigint, 'with two tickets');
+select is(tests.ask('six', $$release_lock(null, 'github.com/acme/app')$$) ->> 'outcome', 'released', 'one is released');
+select is(tests.twice('seven', $$acquire_lock('{both}', %L, wait_seconds => 60)$$), 'acquired queued', 'seven is served there and waits for the other');
+select is(tests.ask('seven', $$end_session()$$) #>> '{cancelled,0}' ~ '^W-', true, 'until it ends');
+
 -- The reaper.
 update coord.lock_tickets set expires_at = clock_timestamp() - interval '2 minutes';
 select is(tests.as_operator('coord_v1.maintain()') ->> 'outcome', 'maintained', 'housekeeping runs');
 select is((select count(*) from coord.lock_tickets), 0::bigint, 'and forgets tickets that nobody polls');
-select throws_ok($$insert into coord.lock_tickets (repo, paths, mode, agent, session_id, agent_type, request, asked_at, expires_at)
-    values ('r/r', '{a}', 'exclusive', 'agent-b', 'four', 't', gen_random_uuid(), clock_timestamp(), clock_timestamp()); set constraints all immediate$$,
+select throws_ok($$insert into coord.lock_tickets (repo, paths, uncovered, mode, agent, session_id, agent_type, request, asked_at, expires_at)
+    values ('r/r', '{a}', '{a}', 'exclusive', 'agent-b', 'four', 't', gen_random_uuid(), clock_timestamp(), clock_timestamp()); set constraints all immediate$$,
   '23503', null, 'a ticket of an ended session cannot be');
 
 select * from finish();

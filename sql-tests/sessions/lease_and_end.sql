@@ -40,7 +40,7 @@ set constraints all immediate;
 set constraints all deferred;
 select is((select live || ' ' || end_reason from coord.sessions where agent = 'agent-b' and id = 's2'), 'false dead', 'as dead');
 select is((select release_reason from coord.locks where agent = 'agent-b' and path = 'c'), 'expired', 'its lock is stamped');
-select is((select count(*) from coord.audit_log where function = 'maintain' and agent = 'agent-b' and reason = 'session_dead'), 1::bigint, 'and the audit says why');
+select is((select count(*) from coord_v1.audit where function = 'maintain' and agent = 'agent-b' and reason = 'session_dead'), 1::bigint, 'and the audit says why');
 update coord.locks set released_at = clock_timestamp() - interval '2 hours' where path = 'c';
 select is(tests.as_operator('coord_v1.maintain()') ->> 'locks_purged', '1', 'released locks are forgotten after an hour');
 
@@ -56,6 +56,17 @@ select is(tests.pick(tests.as_agent('agent-a', $$coord_v1.acquire_lock('{d}')$$,
 select is(tests.pick(tests.as_agent('agent-b', $$coord_v1.acquire_lock('{d}')$$, '{"x-session-id": "same"}'), 'outcome'), 'held', 'agent-b with the same id is somebody else');
 select throws_ok($$select tests.as_agent('agent-a', 'coord_v1.health()', '{"x-session-id": ""}')$$, 'PT400', 'session_id_invalid', 'an empty session id is refused');
 select throws_ok($$select tests.as_agent('agent-a', 'coord_v1.health()', jsonb_build_object('x-session-id', repeat('x', 129)))$$, 'PT400', 'session_id_invalid', 'a long one too');
+
+-- Who is disabled holds nothing.
+select is(tests.as_agent('agent-b', $$coord_v1.acquire_lock('{gone}')$$, '{"x-session-id": "one"}') ->> 'outcome', 'acquired', 'agent-b holds a lock');
+select is(tests.as_agent('agent-b', $$coord_v1.acquire_lock('{too}')$$, '{"x-session-id": "two"}') ->> 'outcome', 'acquired', 'in two sessions');
+create temp table disabled as select tests.as_operator($$coord_v1.disable_agent('agent-b', 'lost its laptop')$$) as answer;
+select is((select string_agg((s ->> 'session_id') || ' ' || (s #>> '{released,0,path}'), ', ' order by s ->> 'session_id') from jsonb_array_elements(answer -> 'sessions_ended') s
+  where s #>> '{released,0,path}' is not null), 'one gone, two too', 'disabling ends its sessions') from disabled;
+select is(tests.as_agent('agent-a', $$coord_v1.acquire_lock('{gone,too}')$$) ->> 'outcome', 'acquired', 'what it held is free at once');
+select throws_ok($$select tests.as_agent('agent-b', 'coord_v1.check_locks()')$$, 'PT403', 'agent_disabled', 'and it is not let in');
+select is(tests.as_operator($$coord_v1.enable_agent('agent-b')$$) ->> 'outcome', 'enabled', 'until it is enabled');
+select is(tests.as_agent('agent-b', 'coord_v1.release_lock()') ->> 'released', '[]', 'holding nothing');
 
 select * from finish();
 rollback;

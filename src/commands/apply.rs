@@ -1,286 +1,267 @@
-//! `coord apply`: makes the coordinator's configuration what files say. Always shows the
-//! plan first; the coordinator decides what it is, and whether it may be.
+//! `coord apply`: profiles and policies as code.
 
-use std::fmt::Write as _;
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
 use crate::commands::Error;
-use crate::commands::show::{self, BAD, FAINT, GOOD, HEAD, NAME, WARN, styled, text};
-use crate::config::{self, Config};
+use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, WARN, styled};
 use crate::exit::Exit;
-use crate::rpc::{self, Answer, Client};
+use crate::rpc::{self, Client};
 use crate::settings::Global;
+use crate::yaml::Document;
 
 /// Arguments of `coord apply`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A directory stands for its profiles.yaml and network_policies.yaml. What an earlier \
-                  configuration brought and this one leaves out is removed, in the sections (profiles, \
-                  defaults, network_policies) that it speaks of."
+    after_help = "The files' sections (profiles, defaults) become what stands: what an earlier apply brought and \
+                  these leave out of a section is removed. Agents feel it with their next call."
 )]
 pub struct Args {
-    /// Directories and YAML files
-    #[arg(required = true, value_name = "DIR|FILE")]
+    /// YAML files, or directories with such, as agents/
+    #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Show what would change, and change nothing
+    /// Only show what would change
     #[arg(long)]
     plan: bool,
     /// Do not ask
-    #[arg(long, short, conflicts_with = "plan")]
+    #[arg(long, conflicts_with = "plan")]
     yes: bool,
-    /// Leave what these files do not speak of
+    /// Remove nothing
     #[arg(long)]
     no_prune: bool,
 }
 
-/// Plans, asks and applies.
+/// The files, read: one configuration, and where each section came from.
+struct Config {
+    sections: Map<String, Value>,
+    sources: BTreeMap<String, (PathBuf, Document)>,
+}
+
+/// Plans, asks, applies.
 ///
 /// # Errors
-/// The files are no configuration, the coordinator cannot be reached or refuses it.
+/// A file cannot be read or is refused, or the coordinator cannot be reached.
 pub async fn run(args: &Args, global: &Global) -> Result<Exit, Error> {
     let config = Config::read(&args.paths)?;
     let client = Client::new(global.target()?)?;
-    let plan = send(&client, &config, args, true).await?;
-    if !plan.ok() {
-        return Ok(denied(&plan, global.json));
+    let planned = config.call(&client, true, !args.no_prune).await?;
+    let changes: usize = ["added", "changed", "removed"]
+        .iter()
+        .map(|name| planned[name].as_array().map_or(0, Vec::len))
+        .sum();
+    if planned.get("outcome") == Some(&json!("denied")) {
+        show::json(&planned);
+        return Ok(Exit::Refused);
     }
     if !global.json {
-        show::print(&changes(&plan.body));
+        show::print(&plan(&planned));
     }
-    if args.plan || count(&plan.body) == 0 {
+    if args.plan || changes == 0 {
         if global.json {
-            show::json(&lists(&plan.body));
+            show::json(&planned);
         }
         return Ok(Exit::Done);
     }
-    if !args.yes && !agreed()? {
-        anstream::eprintln!("nothing was applied");
+    if !args.yes && !agreed(changes)? {
+        anstream::eprintln!("nothing was changed");
         return Ok(Exit::Refused);
     }
-    let done = send(&client, &config, args, false).await?;
-    if !done.ok() {
-        return Ok(denied(&done, global.json));
-    }
+    let applied = config.call(&client, false, !args.no_prune).await?;
     if global.json {
-        show::json(&lists(&done.body));
+        show::json(&applied);
     } else {
-        if lists(&done.body)["added"] != lists(&plan.body)["added"]
-            || lists(&done.body)["changed"] != lists(&plan.body)["changed"]
-            || lists(&done.body)["removed"] != lists(&plan.body)["removed"]
-        {
-            // Somebody else applied something in between.
-            show::print(&format!(
-                "meanwhile something changed; in the end it was this:\n{}",
-                changes(&done.body)
-            ));
-        }
-        show::print(&format!("{}\n", styled(GOOD, text(&done.body, "outcome"))));
+        show::print(&format!("{}\n", styled(GOOD, "applied")));
     }
     Ok(Exit::Done)
 }
 
-async fn send(client: &Client, config: &Config, args: &Args, plan: bool) -> Result<Answer, Error> {
-    let call = Map::from_iter([
-        ("config".to_owned(), config.value()),
-        ("plan".to_owned(), json!(plan)),
-        ("prune".to_owned(), json!(!args.no_prune)),
-    ]);
-    match client.call("apply_config", &call).await {
-        Ok(answer) => Ok(answer),
-        Err(rpc::Error::Problem(problem)) if problem.message == "config_invalid" => {
-            let details = problem.details.as_deref().unwrap_or_default();
-            Err(match config.mistake(details) {
-                Some(mistake) => config::Error::Mistake(mistake).into(),
-                None => rpc::Error::Problem(problem).into(),
-            })
+impl Config {
+    fn read(paths: &[PathBuf]) -> Result<Self, Error> {
+        let mut config = Self {
+            sections: Map::new(),
+            sources: BTreeMap::new(),
+        };
+        let mut files = Vec::new();
+        for path in paths {
+            if path.is_dir() {
+                files.extend(yaml_files(path)?);
+            } else {
+                files.push(path.clone());
+            }
         }
-        Err(error) => Err(error.into()),
+        for file in files {
+            config.add(&file)?;
+        }
+        Ok(config)
+    }
+
+    fn add(&mut self, file: &Path) -> Result<(), Error> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Error::Usage(format!("cannot read {}: {error}", file.display())))?;
+        let document = Document::parse(&text)
+            .map_err(|error| misplaced(file, error.at.line, error.at.column, &error.why))?;
+        let sections = match &document.value {
+            Value::Object(sections) => sections.clone(),
+            Value::Null => return Ok(()),
+            _ => return Err(misplaced(file, 1, 1, "a file is a mapping of sections")),
+        };
+        for name in sections.keys() {
+            if let Some((other, _)) = self.sources.get(name) {
+                let at = document.position(name);
+                let why = format!("{name} is in {} already", other.display());
+                return Err(misplaced(file, at.line, at.column, &why));
+            }
+        }
+        for (name, section) in sections {
+            let again = Document::parse(&text)
+                .map_err(|error| misplaced(file, error.at.line, error.at.column, &error.why))?;
+            self.sources.insert(name.clone(), (file.to_owned(), again));
+            self.sections.insert(name, section);
+        }
+        Ok(())
+    }
+
+    async fn call(&self, client: &Client, plan: bool, prune: bool) -> Result<Value, Error> {
+        let args = Map::from_iter([
+            ("config".to_owned(), Value::Object(self.sections.clone())),
+            ("plan".to_owned(), plan.into()),
+            ("prune".to_owned(), prune.into()),
+        ]);
+        match client.call("apply_config", &args).await {
+            Ok(answer) => Ok(answer.body),
+            Err(rpc::Error::Problem(problem)) => Err(self
+                .placed(problem.details.as_deref().unwrap_or_default())
+                .unwrap_or(Error::Rpc(rpc::Error::Problem(problem)))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// `at profiles/a/trust: trust is 0 to 4`, with the place as file, line and column.
+    fn placed(&self, details: &str) -> Option<Error> {
+        let (place, why) = details.strip_prefix("at ")?.split_once(": ")?;
+        let place = place.strip_prefix("the top/").unwrap_or(place);
+        let section = place.split('/').next()?;
+        let (file, document) = self.sources.get(section)?;
+        let at = document.position(place);
+        Some(misplaced(
+            file,
+            at.line,
+            at.column,
+            &format!("{place}: {why}"),
+        ))
     }
 }
 
-/// Asks whoever sits there; nobody does without a terminal.
-fn agreed() -> Result<bool, Error> {
+fn yaml_files(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let unreadable = |error| Error::Usage(format!("cannot read {}: {error}", directory.display()));
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let yaml = path
+            .extension()
+            .is_some_and(|it| it == "yaml" || it == "yml");
+        if yaml && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(Error::Usage(format!(
+            "{} holds no YAML files",
+            directory.display()
+        )));
+    }
+    Ok(files)
+}
+
+fn misplaced(file: &Path, line: usize, column: usize, why: &str) -> Error {
+    Error::Usage(format!("{}:{line}:{column}: {why}", file.display()))
+}
+
+/// Asks on a terminal; elsewhere nobody can answer.
+fn agreed(changes: usize) -> Result<bool, Error> {
     if !std::io::stdin().is_terminal() {
         return Err(Error::Usage(
-            "nothing was applied: nobody can be asked without a terminal; look at the plan, then say --yes".to_owned(),
+            "nobody is there to agree: pass --yes to apply this, or --plan to only look".to_owned(),
         ));
     }
-    anstream::eprint!("Apply this? [y/N] ");
-    let _ = std::io::stderr().flush();
-    let mut line = String::new();
-    let read = std::io::stdin().lock().read_line(&mut line);
-    Ok(read.is_ok() && matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
-}
-
-fn denied(answer: &Answer, json: bool) -> Exit {
-    if json {
-        show::json(&answer.body);
-    } else {
-        anstream::eprint!("{}", show::denial(&answer.body));
+    let things = if changes == 1 { "change" } else { "changes" };
+    anstream::eprint!("Apply {changes} {things}? [y/N] ");
+    // What cannot be asked is not agreed to.
+    if std::io::stderr().flush().is_err() {
+        return Ok(false);
     }
-    Exit::Refused
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// The answer without what belongs to the call.
-fn lists(body: &Value) -> Value {
-    let list = |name: &str| body.get(name).cloned().unwrap_or_else(|| json!([]));
-    json!({
-        "outcome": body.get("outcome"), "added": list("added"),
-        "changed": list("changed"), "removed": list("removed"),
-    })
+fn plan(planned: &Value) -> String {
+    let entries = |name: &str| planned[name].as_array().cloned().unwrap_or_default();
+    let mut lines = Vec::new();
+    let title = |entry: &Value| {
+        let text = |name: &str| show::harmless(entry[name].as_str().unwrap_or_default());
+        format!("{} {}", text("kind"), styled(NAME, text("name")))
+    };
+    for entry in entries("added") {
+        lines.push(format!("{} {}", styled(GOOD, "+"), title(&entry)));
+        lines.extend(keys(&Value::Null, &entry["after"]));
+    }
+    for entry in entries("changed") {
+        lines.push(format!("{} {}", styled(WARN, "~"), title(&entry)));
+        lines.extend(keys(&entry["before"], &entry["after"]));
+    }
+    for entry in entries("removed") {
+        lines.push(format!("{} {}", styled(BAD, "-"), title(&entry)));
+    }
+    if lines.is_empty() {
+        return "nothing to change\n".to_owned();
+    }
+    lines.push(String::new());
+    lines.join("\n")
 }
 
-fn entries<'a>(body: &'a Value, name: &str) -> &'a [Value] {
-    body.get(name)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
-}
-
-fn count(body: &Value) -> usize {
-    ["added", "changed", "removed"]
-        .map(|name| entries(body, name).len())
-        .iter()
-        .sum()
-}
-
-/// The plan for people.
-fn changes(body: &Value) -> String {
-    let mut out = String::new();
-    for (name, sign, style) in [
-        ("added", '+', GOOD),
-        ("changed", '~', WARN),
-        ("removed", '-', BAD),
-    ] {
-        for entry in entries(body, name) {
-            let title = format!("{sign} {}", text(entry, "kind").replace('_', " "));
-            let _ = write!(
-                out,
-                "{} {}",
-                styled(style, title),
-                styled(NAME, text(entry, "name"))
-            );
-            let before = entry.get("before").unwrap_or(&Value::Null);
-            let after = entry.get("after").unwrap_or(&Value::Null);
-            match (before, after) {
-                (Value::Object(_), Value::Object(_)) => {
-                    out.push('\n');
-                    differences(&mut out, "", before, after);
-                }
-                (Value::Null, Value::Object(fields)) => {
-                    out.push('\n');
-                    for (key, value) in fields {
-                        let _ = writeln!(
-                            out,
-                            "    {} {}",
-                            styled(FAINT, format_args!("{key}:")),
-                            said(value)
-                        );
-                    }
-                }
-                (Value::String(_), Value::String(_)) => {
-                    let _ = writeln!(out, ": {} → {}", said(before), said(after));
-                }
-                (Value::Null, value) => {
-                    let _ = writeln!(out, ": {}", said(value));
-                }
-                _ => out.push('\n'),
+/// What differs, key by key.
+fn keys(before: &Value, after: &Value) -> Vec<String> {
+    let none = Map::new();
+    let (Value::Object(after), before) = (after, before.as_object().unwrap_or(&none)) else {
+        return match before {
+            Value::Null => vec![format!("    {}", said(after))],
+            before => vec![format!(
+                "    {} {} {}",
+                said(before),
+                styled(FAINT, "->"),
+                said(after)
+            )],
+        };
+    };
+    let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    names
+        .into_iter()
+        .filter(|name| before.get(*name) != after.get(*name))
+        .map(|name| match (before.get(name), after.get(name)) {
+            (None, Some(new)) => format!("    {name}: {}", said(new)),
+            (Some(old), Some(new)) => {
+                format!(
+                    "    {name}: {} {} {}",
+                    said(old),
+                    styled(FAINT, "->"),
+                    said(new)
+                )
             }
-        }
-    }
-    let total = ["added", "changed", "removed"].map(|name| entries(body, name).len());
-    if total == [0, 0, 0] {
-        return "nothing to change: the coordinator has this configuration already\n".to_owned();
-    }
-    let [added, changed, removed] = total;
-    let sum = format!("{added} to add, {changed} to change, {removed} to remove");
-    let _ = writeln!(out, "{}", styled(HEAD, sum));
-    out
-}
-
-/// Key by key what is other than before.
-fn differences(out: &mut String, path: &str, before: &Value, after: &Value) {
-    let empty = Map::new();
-    let (old, new) = (
-        before.as_object().unwrap_or(&empty),
-        after.as_object().unwrap_or(&empty),
-    );
-    let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    for key in keys {
-        let (was, is) = (old.get(key), new.get(key));
-        if was == is {
-            continue;
-        }
-        let name = format!("{path}{key}");
-        let object = |value: Option<&Value>| value.is_none_or(Value::is_object);
-        if object(was) && object(is) {
-            let nothing = Value::Null;
-            differences(
-                out,
-                &format!("{name}."),
-                was.unwrap_or(&nothing),
-                is.unwrap_or(&nothing),
-            );
-            continue;
-        }
-        let name = styled(FAINT, format_args!("{name}:"));
-        match (was.and_then(Value::as_array), is.and_then(Value::as_array)) {
-            (Some(was), Some(is))
-                if was.iter().any(|item| !is.contains(item))
-                    || is.iter().any(|item| !was.contains(item)) =>
-            {
-                let gone = was.iter().filter(|item| !is.contains(item));
-                let come = is.iter().filter(|item| !was.contains(item));
-                let items: Vec<String> = gone
-                    .map(|item| styled(BAD, format_args!("- {}", said(item))))
-                    .chain(come.map(|item| styled(GOOD, format_args!("+ {}", said(item)))))
-                    .collect();
-                let _ = writeln!(out, "    {name} {}", items.join(", "));
-            }
-            _ => {
-                let said = |value: Option<&Value>| value.map_or_else(|| "(unset)".to_owned(), said);
-                let _ = writeln!(out, "    {name} {} → {}", said(was), said(is));
-            }
-        }
-    }
+            (Some(old), None) => format!(
+                "    {name}: {} {}",
+                said(old),
+                styled(FAINT, "-> (inherited)")
+            ),
+            (None, None) => String::new(),
+        })
+        .collect()
 }
 
 fn said(value: &Value) -> String {
-    match value {
-        Value::String(text) => show::harmless(text).replace(['\n', '\t'], " "),
-        Value::Array(items) if items.is_empty() => "none".to_owned(),
-        Value::Array(items) => items.iter().map(said).collect::<Vec<_>>().join(", "),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(key, value)| format!("{key} {}", said(value)))
-            .collect::<Vec<_>>()
-            .join(", "),
-        other => other.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plan_shows_what_becomes_of_each_key() {
-        let body = json!({
-            "added": [{"kind": "default", "name": "aider", "after": "x"},
-                {"kind": "network_policy", "name": "net", "after": {"allow": ["a", "b"]}}],
-            "changed": [{"kind": "profile", "name": "p", "before": {"trust": 2, "limits": {"max_locks": 1}, "allowed": ["a", "b"]},
-                    "after": {"trust": 3, "limits": {"max_locks": 2, "max_tasks": 1}, "allowed": ["b", "c"], "enabled": false}},
-                {"kind": "default", "name": "*", "before": "x", "after": "y"}],
-            "removed": [{"kind": "profile", "name": "old", "before": {"trust": 1}}]});
-        assert_eq!(
-            anstream::adapter::strip_str(&changes(&body)).to_string(),
-            "+ default aider: x\n+ network policy net\n    allow: a, b\n~ profile p\n    allowed: - a, + c\n    enabled: (unset) → false\n\
-             \x20   limits.max_locks: 1 → 2\n    limits.max_tasks: (unset) → 1\n    trust: 2 → 3\n~ default *: x → y\n- profile old\n\
-             2 to add, 2 to change, 1 to remove\n"
-        );
-    }
+    show::harmless(&value.to_string())
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::checkout::Checkout;
 use crate::commands::Error;
-use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, span, styled, text};
+use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, span, styled};
 use crate::exit::Exit;
 use crate::remote;
 use crate::rpc::line::{self, Line};
@@ -97,7 +97,7 @@ struct Break {
 
 #[derive(Debug, clap::Args)]
 struct Repo {
-    /// host/owner/name or a remote's URL [default: `COORD_REPO`, else git's remote origin]
+    /// host/owner/name or a remote's URL [default: `COORD_REPO`, else git config coord.repo, else git's remote origin]
     #[arg(long = "repo", value_name = "REPO")]
     name: Option<String>,
 }
@@ -242,7 +242,7 @@ fn told(answer: &Answer, json: bool, tell: fn(&Value) -> String) -> Exit {
     if json {
         show::json(&answer.body);
     } else if denied {
-        anstream::eprint!("{}", show::denial(&answer.body));
+        anstream::eprint!("{}", denial(&answer.body));
     } else if answer.ok() {
         show::print(&tell(&answer.body));
     } else {
@@ -253,6 +253,20 @@ fn told(answer: &Answer, json: bool, tell: fn(&Value) -> String) -> Exit {
     } else {
         Exit::Refused
     }
+}
+
+fn denial(body: &Value) -> String {
+    let mut out = vec![format!(
+        "{}: {}\n",
+        styled(BAD, "denied"),
+        text(body, "code")
+    )];
+    for name in ["message", "details", "hint"] {
+        if body.get(name).is_some_and(Value::is_string) {
+            out.push(format!("  {}\n", text(body, name)));
+        }
+    }
+    out.concat()
 }
 
 fn acquired(body: &Value) -> String {
@@ -449,6 +463,16 @@ fn list<'a>(body: &'a Value, name: &str) -> &'a [Value] {
 
 fn rows(body: &Value, name: &str, row: fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
     list(body, name).iter().map(row).collect()
+}
+
+/// A field as text, and nothing for null or no field.
+fn text(body: &Value, name: &str) -> String {
+    match body.get(name) {
+        None | Some(Value::Null) => String::new(),
+        // Of one line, whatever others wrote.
+        Some(Value::String(text)) => show::harmless(text).replace(['\n', '\t'], " "),
+        Some(value) => value.to_string(),
+    }
 }
 
 fn left(lock: &Value) -> String {

@@ -2,6 +2,7 @@
 
 mod agents;
 mod apply;
+mod audit;
 pub mod call;
 mod completions;
 mod compose_env;
@@ -9,6 +10,8 @@ mod demo;
 mod doctor;
 mod down;
 mod env;
+mod hook;
+mod keys;
 mod lock;
 mod man;
 mod mcp;
@@ -25,7 +28,7 @@ use serde_json::json;
 
 use crate::exit::Exit;
 use crate::settings::Global;
-use crate::{config, rpc, settings, stack};
+use crate::{rpc, settings, stack};
 
 /// The commands of `coord`.
 #[derive(Debug, clap::Subcommand)]
@@ -42,14 +45,20 @@ pub enum Command {
     Env,
     /// Mint, inspect and revoke tokens
     Token(token::Args),
+    /// List agents and people with their profiles
+    Agents(agents::Args),
+    /// Make profiles and policies what YAML files say
+    Apply(apply::Args),
+    /// Ask and export which hosts agents may talk to
+    Network(network::Args),
+    /// Show and rotate the keys that sign tokens
+    Keys(keys::Args),
     /// Take, release and show locks
     Lock(lock::Args),
-    /// Make profiles, defaults and network policies what the files say
-    Apply(apply::Args),
-    /// Show who is registered, and what each may do
-    Agents,
-    /// Ask about hosts, and export network policies
-    Network(network::Args),
+    /// Check locks in git's hooks: before a commit, and where it is pushed
+    Hook(hook::Args),
+    /// Read, follow, export and verify the audit
+    Audit(audit::Args),
     /// Call any function of the coordinator
     Call(call::Args),
     /// Serve the coordinator's tools to an MCP client
@@ -79,10 +88,13 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Doctor(args) => Ok(doctor::run(&args, global).await?),
         Command::Env => Ok(env::run(global)?),
         Command::Token(args) => Ok(token::run(&args, global).await?),
-        Command::Lock(args) => lock::run(args, global).await,
+        Command::Agents(args) => agents::run(&args, global).await,
         Command::Apply(args) => apply::run(&args, global).await,
-        Command::Agents => agents::run(global).await,
         Command::Network(args) => network::run(args, global).await,
+        Command::Keys(args) => Ok(keys::run(&args, global).await?),
+        Command::Lock(args) => lock::run(args, global).await,
+        Command::Hook(args) => hook::run(args, global).await,
+        Command::Audit(args) => audit::run(args, global).await,
         Command::Call(args) => call::run(args, global).await,
         Command::Mcp(args) => mcp::run(args, global).await,
         Command::ComposeEnv => Ok(compose_env::run(global)?),
@@ -111,9 +123,6 @@ pub enum Error {
     /// A file or directory that cannot be written.
     #[error("cannot write {path}: {1}", path = .0.display())]
     Write(PathBuf, #[source] std::io::Error),
-    /// Files that are no configuration.
-    #[error(transparent)]
-    Config(#[from] config::Error),
     /// Arguments that clap cannot judge.
     #[error("{0}")]
     Usage(String),
@@ -128,18 +137,14 @@ impl Error {
             Self::Stack(error) => error.exit(),
             Self::Mcp(error) => error.exit(),
             Self::Settings(settings::Error::NoStack(_)) => Exit::Unreachable,
-            Self::Settings(_) | Self::Config(_) | Self::Usage(_) | Self::Write(..) => Exit::Usage,
+            Self::Settings(_) | Self::Usage(_) | Self::Write(..) => Exit::Usage,
         }
     }
 
     /// Tells it on standard error: a line for people, an object for scripts.
     pub fn print(&self, json: bool) {
         if !json {
-            match self {
-                // As compilers write it, so that editors find the place.
-                Self::Config(config::Error::Mistake(mistake)) => anstream::eprintln!("{mistake}"),
-                _ => anstream::eprintln!("coord: {self}"),
-            }
+            anstream::eprintln!("coord: {self}");
             return;
         }
         let object = match self {
@@ -147,10 +152,6 @@ impl Error {
             | Self::Stack(stack::Error::Rpc(rpc::Error::Problem(problem))) => json!({
                 "code": problem.code, "message": problem.message,
                 "details": problem.details, "hint": problem.hint,
-            }),
-            Self::Config(config::Error::Mistake(mistake)) => json!({
-                "message": mistake.message, "file": mistake.file,
-                "line": mistake.at.line, "column": mistake.at.column,
             }),
             other => json!({ "message": other.to_string() }),
         };

@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 /// What went well.
 pub const GOOD: Style = AnsiColor::Green.on_default().bold();
-/// What changes.
-pub const WARN: Style = AnsiColor::Yellow.on_default().bold();
 /// What was refused.
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What changes.
+pub const WARN: Style = AnsiColor::Yellow.on_default().bold();
 /// Names worth finding.
 pub const NAME: Style = AnsiColor::Cyan.on_default();
 /// What matters less.
@@ -36,33 +36,6 @@ pub fn print(text: &str) {
 /// The answer itself, on one line.
 pub fn json(body: &Value) {
     print(&format!("{body}\n"));
-}
-
-/// A field as text of one line, and nothing for null or no field.
-#[must_use]
-pub fn text(body: &Value, name: &str) -> String {
-    match body.get(name) {
-        None | Some(Value::Null) => String::new(),
-        // Of one line, whatever others wrote.
-        Some(Value::String(text)) => harmless(text).replace(['\n', '\t'], " "),
-        Some(value) => value.to_string(),
-    }
-}
-
-/// What was denied, why, and what to do.
-#[must_use]
-pub fn denial(body: &Value) -> String {
-    let mut out = vec![format!(
-        "{}: {}\n",
-        styled(BAD, "denied"),
-        text(body, "code")
-    )];
-    for name in ["message", "details", "hint"] {
-        if body.get(name).is_some_and(Value::is_string) {
-            out.push(format!("  {}\n", text(body, name)));
-        }
-    }
-    out.concat()
 }
 
 /// Any answer, readable without knowing its function.

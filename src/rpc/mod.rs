@@ -172,11 +172,11 @@ impl Client {
         self.send(function, args, &key, Some(limit)).await
     }
 
-    /// Reads a view: `query` is PostgREST's, as `("select", "name")` or `("agent", "eq.me")`.
+    /// Reads a view: its rows, chosen by `PostgREST`'s query parameters.
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub async fn read(&self, view: &str, query: &[(&str, &str)]) -> Result<Vec<Value>, Error> {
+    pub async fn read(&self, view: &str, query: &[(&str, String)]) -> Result<Value, Error> {
         let mut pauses = PAUSES.iter();
         loop {
             let request = self
@@ -184,19 +184,13 @@ impl Client {
                 .get(format!("{}/{view}", self.target.url))
                 .headers(self.instead.clone())
                 .query(query);
-            let answer = match request.send().await {
-                Ok(response) => Self::answer(response).await,
+            let outcome = match request.send().await {
+                Ok(response) => Self::answer(response).await.map(|answer| answer.body),
                 Err(error) => Err(Error::Unreachable(self.target.url.clone(), error)),
             };
-            match (answer, pauses.next()) {
+            match (outcome, pauses.next()) {
                 (Err(error), Some(pause)) if error.passes() => tokio::time::sleep(*pause).await,
-                (Err(error), _) => return Err(error),
-                (Ok(answer), _) => {
-                    return Ok(match answer.body {
-                        Value::Array(rows) => rows,
-                        _ => Vec::new(),
-                    });
-                }
+                (outcome, _) => return outcome,
             }
         }
     }

@@ -1,16 +1,12 @@
-//! What a new stack has from the start, so that the first call needs no other step: tokens,
-//! and the profiles that come with this program.
+//! The tokens that a new stack has from the start, so that the first call needs no other step.
 
 use std::fs;
-
-use serde_json::Map;
 
 use super::home::{Home, write_private};
 use super::keys::Keys;
 use super::progress::say;
 use super::token::{self, Claims, OPERATOR, Role};
 use super::{Doing, Error};
-use crate::config::Config;
 use crate::{remote, rpc};
 
 /// The first agent.
@@ -36,20 +32,6 @@ pub fn forget(home: &Home) -> Result<(), Error> {
     Ok(())
 }
 
-/// Applies the profiles and network policies that are built in, if nobody ever applied or
-/// changed any: what an operator made of them since stays.
-async fn configure(client: &rpc::Client) -> Result<(), Error> {
-    let by_hand = "in.(apply_config,set_profile,remove_profile,assign_profile)";
-    let query = [("select", "id"), ("function", by_hand), ("limit", "1")];
-    if !client.read("audit", &query).await?.is_empty() {
-        return Ok(());
-    }
-    let config = Config::shipped().map_err(|error| Error::Data(error.to_string()))?;
-    let args = Map::from_iter([("config".to_owned(), config.value())]);
-    token::refuse(client.call("apply_config", &args).await?)?;
-    Ok(())
-}
-
 /// Makes what is missing or about to end. The agent is registered when its token
 /// is new, not each time: what somebody took from it since stays taken.
 ///
@@ -58,7 +40,6 @@ async fn configure(client: &rpc::Client) -> Result<(), Error> {
 pub async fn ensure(home: &Home, keys: &Keys, url: &str) -> Result<(), Error> {
     if !home.token(AGENT).exists() {
         let client = token::operator(keys, url, None)?;
-        configure(&client).await?;
         let register = async |repo: &str| {
             let repos = [repo.to_owned()];
             token::register(&client, AGENT, AGENT_TYPE, Role::Agent, &repos, None).await

@@ -67,6 +67,11 @@ impl Home {
     pub fn keys(&self) -> PathBuf {
         self.path.join("keys")
     }
+    /// The public keys, where PostgREST reads them.
+    #[must_use]
+    pub fn served_jwks(&self) -> PathBuf {
+        self.socket_dir().join("jwks.json")
+    }
     /// Tokens, one file per principal.
     #[must_use]
     pub fn tokens(&self) -> PathBuf {

@@ -228,7 +228,7 @@ pub async fn init(home: &Home, account: &ServerAccount, programs: &Programs) -> 
             .arg(&unfinished)
             .args(["--username=postgres", "--encoding=UTF8", "--data-checksums"])
             .args(["--auth-local=peer", "--auth-host=reject"])
-            .arg("--text-search-config=pg_catalog.english")
+            .arg("--text-search-config=english")
             .args(&locale)
             .kill_on_drop(true)
             .status()
@@ -299,6 +299,8 @@ pub fn start(home: &Home, account: &ServerAccount, programs: &Programs) -> Resul
         "log_destination=stderr",
         "log_timezone=UTC",
         "timezone=UTC",
+        // Homes made earlier have a name that no parallel worker can resolve.
+        "default_text_search_config=pg_catalog.english",
     ] {
         command.arg("-c").arg(setting);
     }

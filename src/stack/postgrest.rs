@@ -90,7 +90,9 @@ pub fn start(
         postgres::DATABASE,
         percent(&home.socket_dir().to_string_lossy())
     );
-    // By the environment, because files of ours cannot be read by the servers' account.
+    // By the environment, because files of ours cannot be read by the servers' account;
+    // the keys by a file of theirs, because these may change while it runs.
+    keys.hand_over(home, account)?;
     command
         .env("PGRST_DB_URI", uri)
         .env("PGRST_DB_SCHEMAS", "coord_v1")
@@ -98,7 +100,10 @@ pub fn start(
         .env("PGRST_DB_PRE_REQUEST", "coord.pre_request")
         .env("PGRST_DB_EXTRA_SEARCH_PATH", "")
         .env("PGRST_DB_MAX_ROWS", "1000")
-        .env("PGRST_JWT_SECRET", keys.jwks_text()?)
+        .env(
+            "PGRST_JWT_SECRET",
+            format!("@{}", home.served_jwks().display()),
+        )
         .env("PGRST_JWT_AUD", AUDIENCE)
         .env("PGRST_SERVER_HOST", "127.0.0.1")
         .env("PGRST_SERVER_PORT", ports.api.to_string())
@@ -113,6 +118,23 @@ pub fn start(
         write_private(&home.postgrest_pid(), &process.to_text())?;
     }
     Ok(child)
+}
+
+/// Makes a running PostgREST take up the keys as they are now.
+///
+/// # Errors
+/// They cannot be handed over.
+pub fn reload_keys(
+    home: &Home,
+    account: &ServerAccount,
+    child: Option<&Child>,
+    keys: &Keys,
+) -> Result<(), Error> {
+    keys.hand_over(home, account)?;
+    if let Some(child) = child {
+        spawn::tell(child, Signal::SIGUSR2);
+    }
+    Ok(())
 }
 
 /// Waits until the API answers: `/ready` alone may say yes with nothing loaded yet.

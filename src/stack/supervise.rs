@@ -38,6 +38,17 @@ pub struct Options {
     pub reset: bool,
 }
 
+/// Takes up keys that were rotated, drops those whose time is over, renews the first tokens.
+fn refresh_keys(home: &Home, ready: &mut Ready, postgrest: &Slot) -> Result<(), Error> {
+    let keys = Keys::ensure(home)?;
+    if keys.jwks != ready.keys.jwks {
+        let child = postgrest.child.as_ref();
+        postgrest::reload_keys(home, &ready.account, child, &keys)?;
+        ready.keys = keys;
+    }
+    first_tokens::renew(home, &ready.keys)
+}
+
 /// What ends a running stack.
 #[derive(Debug)]
 pub struct Ending {
@@ -289,6 +300,10 @@ impl Stack {
         let mut maintenance = interval(MAINTENANCE);
         maintenance.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut renewal = interval(RENEWAL);
+        // `coord keys` says so when it changed them.
+        let Ok(mut keys_changed) = signal(SignalKind::user_defined1()) else {
+            return;
+        };
         let mut silent = true;
         loop {
             tokio::select! {
@@ -314,8 +329,12 @@ impl Stack {
                         say(&format!("housekeeping failed, and is tried again: {error}"));
                     }
                 },
-                _ = renewal.tick() => if let Err(error) = first_tokens::renew(home, &ready.keys) {
-                    say(&format!("the first tokens could not be renewed: {error}"));
+                _ = renewal.tick() => if let Err(error) = refresh_keys(home, ready, &self.postgrest) {
+                    say(&format!("keys and first tokens could not be renewed: {error}"));
+                },
+                _ = keys_changed.recv() => match refresh_keys(home, ready, &self.postgrest) {
+                    Ok(()) => say(&format!("signing with key {}", ready.keys.kid)),
+                    Err(error) => say(&format!("the new keys cannot be used: {error}")),
                 },
             }
         }

@@ -154,7 +154,7 @@ pub async fn revoke(
 }
 
 /// An answer that refuses becomes an error.
-pub(super) fn refuse(answer: Answer) -> Result<Answer, Error> {
+fn refuse(answer: Answer) -> Result<Answer, Error> {
     if answer.ok() {
         return Ok(answer);
     }
@@ -233,7 +233,9 @@ pub(crate) fn fresh(path: &Path, keys: &Keys, seconds: i64) -> bool {
         return false;
     };
     let text = text.trim();
-    signed_by(text, keys)
+    // Not by a retired key, which is good for old tokens only.
+    decode_header(text).is_ok_and(|header| header.kid.as_ref() == Some(&keys.kid))
+        && signed_by(text, keys)
         && jsonwebtoken::dangerous::insecure_decode::<Claims>(text)
             .is_ok_and(|token| token.claims.exp - clock::now() > seconds)
 }

@@ -215,10 +215,12 @@ create type coord.call as (
   request_id text,
   idempotency_key text,
   args_hash bytea,
-  answer jsonb
+  answer jsonb,
+  token_id text,
+  started_at timestamptz
 );
 comment on type coord.call is 'A command under way (coord.open_call to coord.close_call). With an answer already, it is a replay or a denial and only has to be returned.';
-grant usage on type coord.caller to coord_janitor;
+grant usage on type coord.caller, coord.call to coord_janitor;
 grant execute on function coord.claims to coord_janitor;
 
 set role coord_janitor;
@@ -459,6 +461,7 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_call coord.call := coord.open_call(p_function, jsonb_build_object('name', p_name, 'reason', p_reason));
+  v_ended jsonb;
 begin
   if v_call.answer is not null then return v_call.answer; end if;
   if not p_enabled and coalesce(btrim(p_reason), '') = '' then
@@ -473,8 +476,11 @@ begin
   if not found then
     perform coord.fail('agent_not_found');
   end if;
+  if not p_enabled then
+    v_ended := coord.end_sessions_of(p_name);
+  end if;
   return coord.close_call(v_call, true, case when p_enabled then 'enabled' else 'disabled' end,
-    jsonb_build_object('name', p_name), p_reason);
+    jsonb_strip_nulls(jsonb_build_object('name', p_name, 'sessions_ended', v_ended)), p_reason);
 end
 $$;
 
@@ -544,8 +550,8 @@ create function coord_v1.disable_agent(name coord_v1.principal, reason coord_v1.
 language sql
 return coord.set_agent_enabled('disable_agent', name, false, reason);
 comment on function coord_v1.disable_agent is $$Refuse every further call of a principal, whatever token it holds.
-What it holds stays until it expires or an operator releases it.
-Outcome: disabled. Errors: agent_not_found, argument_required, argument_too_long.
+Ends its sessions: what they hold is free at once, and counts as broken where it is pushed.
+Outcome: disabled, with sessions_ended[] and what each released. Errors: agent_not_found, argument_required, argument_too_long.
 @toolset full
 @destructive
 @idempotent$$;
@@ -578,26 +584,11 @@ comment on column coord_v1.repos.repo is 'host/owner/name.';
 comment on column coord_v1.repos.lock_policy is 'What git hooks do with changes that no lock covers: off, warn or enforce.';
 comment on column coord_v1.repos.added_at is 'When it was first named.';
 
-create view coord_v1.agents with (security_invoker = true) as
-  select a.id as name, a.agent_type, substr(a.role, 7) as role, a.enabled, a.disabled_reason, a.all_repos,
-    array(select g.repo from coord.repo_grants g where g.agent = a.id order by g.repo) as repos, a.profile, a.registered_at
-  from coord.agents a;
-comment on view coord_v1.agents is 'Principals: yourself; all of them for operators and auditors.';
-comment on column coord_v1.agents.name is 'The sub of its tokens.';
-comment on column coord_v1.agents.agent_type is 'Kind of client.';
-comment on column coord_v1.agents.role is 'agent, operator or auditor.';
-comment on column coord_v1.agents.enabled is 'Whether its calls are let in.';
-comment on column coord_v1.agents.disabled_reason is 'Why not.';
-comment on column coord_v1.agents.all_repos is 'Whether it reaches every repository.';
-comment on column coord_v1.agents.repos is 'Repositories it is granted.';
-comment on column coord_v1.agents.profile is 'The profile assigned to it; null for the default of its type.';
-comment on column coord_v1.agents.registered_at is 'When it was registered.';
-
 grant usage on type coord_v1.repo, coord_v1.principal, coord_v1.principal_role, coord_v1.agent_type,
   coord_v1.repo_list, coord_v1.profile, coord_v1.reason, coord_v1.token_id to coord_agent, coord_operator, coord_auditor;
 grant execute on function coord.register_agent, coord.set_agent_enabled, coord.revoke_token,
   coord_v1.register_agent, coord_v1.disable_agent, coord_v1.enable_agent, coord_v1.revoke_token to coord_operator;
-grant select on coord_v1.agents, coord_v1.repos to coord_agent, coord_operator, coord_auditor;
+grant select on coord_v1.repos to coord_agent, coord_operator, coord_auditor;
 
 reset role;
 notify pgrst, 'reload schema';

@@ -41,7 +41,7 @@ create table coord.profiles (
   allowed text[],
   blocked text[] not null default '{}',
   limits jsonb not null default '{}',
-  network_policy text,
+  network_policy text references coord.network_policies (name) deferrable initially deferred,
   guardrails text,
   managed boolean not null default true,
   changed_at timestamptz not null default clock_timestamp(),
@@ -53,6 +53,7 @@ create table coord.profiles (
 );
 comment on table coord.profiles is 'Profiles as they were declared. What is not managed stands until a configuration names it.';
 create index profiles_by_parent on coord.profiles (extends);
+create index profiles_by_network_policy on coord.profiles (network_policy);
 
 create table coord.effective_profiles (
   name text primary key references coord.profiles (name) on delete cascade,
@@ -153,9 +154,9 @@ begin
   )
   select l.name, l.enabled, coalesce(l.trust, 0), coalesce(l.allowed, '{}'),
     coalesce((select array_agg(distinct b) from unnest(l.blocked) b), '{}'),
-    coalesce((l.limits ->> 'max_locks')::integer, 200), coalesce((l.limits ->> 'max_paths_per_call')::integer, 64),
+    coalesce((l.limits ->> 'max_locks')::integer, 1000), coalesce((l.limits ->> 'max_paths_per_call')::integer, 64),
     coalesce((l.limits ->> 'max_ttl_seconds')::integer, 28800), coalesce((l.limits ->> 'max_tasks')::integer, 10),
-    coalesce((l.limits ->> 'max_writes_per_hour')::integer, 10000), coalesce((l.limits ->> 'max_payload_bytes')::integer, 262144),
+    coalesce((l.limits ->> 'max_writes_per_hour')::integer, 100000), coalesce((l.limits ->> 'max_payload_bytes')::integer, 262144),
     l.network_policy, coalesce(l.guardrails, 'enforce')
   from line l
   where l.extends is null;
@@ -172,6 +173,7 @@ begin
   insert into coord.profile_defaults (agent_type, profile, managed) values ('*', 'standard', false);
   insert into coord.operations (name, trust) values
     ('register_agent', 4), ('disable_agent', 4), ('enable_agent', 4), ('revoke_token', 4),
+    ('check_network', 1), ('network_rules', 1),
     ('apply_config', 4), ('set_profile', 4), ('remove_profile', 4), ('assign_profile', 4);
   perform coord.resolve_profiles();
   perform set_config('request.jwt.claims', '', true);
@@ -413,6 +415,46 @@ end
 $$;
 comment on function coord.check_profile is 'Refuses a profile that says anything unknown or impossible.';
 
+create function coord.check_network_policy(p_name text, p_spec jsonb) returns void
+language plpgsql
+as $$
+declare
+  v_place text := 'network_policies/' || p_name;
+  v_list text;
+  v_pattern text;
+begin
+  if p_name !~ '^[a-z0-9][a-z0-9._-]{0,49}$' then
+    perform coord.refuse_config(v_place, 'a name has 1 to 50 small letters, digits and . _ -');
+  end if;
+  perform coord.check_keys(v_place, p_spec, 'description', 'extends', 'allow', 'deny', 'fallback');
+  perform coord.check_texts(v_place || '/allow', p_spec -> 'allow'), coord.check_texts(v_place || '/deny', p_spec -> 'deny');
+  if p_spec ->> 'fallback' not in ('allow', 'deny') then
+    perform coord.refuse_config(v_place || '/fallback', 'fallback is allow or deny');
+  elsif jsonb_typeof(p_spec -> 'extends') <> 'string' then
+    perform coord.refuse_config(v_place || '/extends', 'this is a text');
+  elsif jsonb_typeof(p_spec -> 'description') <> 'string' or length(p_spec ->> 'description') > 500 then
+    perform coord.refuse_config(v_place || '/description', 'a description is a text of at most 500 characters');
+  end if;
+  foreach v_list in array array['allow', 'deny'] loop
+    for v_pattern in select jsonb_array_elements_text(coalesce(p_spec -> v_list, '[]')) loop
+      begin
+        perform coord.canonical_pattern(v_pattern);
+      exception when sqlstate 'PT400' then
+        perform coord.refuse_config(format('%s/%s/%s', v_place, v_list, v_pattern), 'this is no host, *.host or *');
+      end;
+    end loop;
+  end loop;
+end
+$$;
+comment on function coord.check_network_policy is 'Refuses a network policy that says anything unknown or impossible.';
+
+create function coord.canonical_patterns(p_list jsonb) returns jsonb
+language sql stable
+begin atomic
+  select jsonb_agg(distinct coord.canonical_pattern(p)) from jsonb_array_elements_text(p_list) p;
+end;
+comment on function coord.canonical_patterns is 'Patterns in their one form, each once; null for none.';
+
 create function coord.declared() returns table (kind text, name text, spec jsonb, managed boolean)
 language sql stable
 begin atomic
@@ -422,17 +464,25 @@ begin atomic
     'network_policy', p.network_policy, 'guardrails', p.guardrails)), p.managed
   from coord.profiles p
   union all
+  select 'network_policy', n.name, jsonb_strip_nulls(jsonb_build_object('description', n.description, 'extends', n.extends,
+    'allow', coord.canonical_patterns(to_jsonb(n.allow)), 'deny', coord.canonical_patterns(to_jsonb(n.deny)), 'fallback', n.fallback)), n.managed
+  from coord.network_policies n
+  union all
   select 'default', d.agent_type, to_jsonb(d.profile), d.managed from coord.profile_defaults d;
 end;
 comment on function coord.declared is 'The configuration as it stands.';
 
 create function coord.wanted(p_config jsonb) returns table (kind text, name text, spec jsonb)
-language sql immutable
+language sql stable
 begin atomic
   select 'profile', p.key, p.value - array(
     select k.key from jsonb_each(p.value) k
     where k.value in ('null', '{}', '[]') and k.key <> 'allowed' or k.key = 'enabled' and k.value = 'true')
   from jsonb_each(coalesce(p_config -> 'profiles', '{}')) p
+  union all
+  select 'network_policy', n.key, jsonb_strip_nulls(n.value || jsonb_build_object(
+    'allow', coord.canonical_patterns(n.value -> 'allow'), 'deny', coord.canonical_patterns(n.value -> 'deny')))
+  from jsonb_each(coalesce(p_config -> 'network_policies', '{}')) n
   union all
   select 'default', d.key, d.value from jsonb_each(coalesce(p_config -> 'defaults', '{}')) d;
 end;
@@ -451,7 +501,7 @@ begin
     end if;
   end loop;
   perform coord.check_profile(p.key, p.value) from jsonb_each(p_config -> 'profiles') p;
-  perform coord.check_network_policy(p.key, p.value) from jsonb_each(p_config -> 'network_policies') p;
+  perform coord.check_network_policy(n.key, n.value) from jsonb_each(p_config -> 'network_policies') n;
   select d.key into v_text from jsonb_each(p_config -> 'defaults') d
   where jsonb_typeof(d.value) <> 'string' or d.key <> '*' and d.key !~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,49}$' limit 1;
   if found then
@@ -473,6 +523,16 @@ begin
   if found then
     perform coord.refuse_config(format('profiles/%s/extends', v_name), format('no profile is called %s', v_other));
   end if;
+  select p.name, p.network_policy into v_name, v_other from coord.profiles p
+  where p.network_policy is not null and not exists (select from coord.network_policies n where n.name = p.network_policy) limit 1;
+  if found then
+    perform coord.refuse_config(format('profiles/%s/network_policy', v_name), format('no network policy is called %s', v_other));
+  end if;
+  select n.name, n.extends into v_name, v_other from coord.network_policies n
+  where n.extends is not null and not exists (select from coord.network_policies o where o.name = n.extends) limit 1;
+  if found then
+    perform coord.refuse_config(format('network_policies/%s/extends', v_name), format('no network policy is called %s', v_other));
+  end if;
   -- A profile of a circle comes to nothing.
   select p.name into v_name from coord.profiles p
   where not exists (select from coord.effective_profiles e where e.name = p.name) limit 1;
@@ -481,7 +541,7 @@ begin
   end if;
 end
 $$;
-comment on function coord.check_names is 'Refuses profiles that extend nothing, or each other.';
+comment on function coord.check_names is 'Refuses names that lead nowhere, and profiles that extend each other.';
 
 create function coord.apply_config(p_function text, p_config jsonb, p_plan boolean, p_prune boolean) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -502,11 +562,12 @@ begin
 
   for v_change in
     select coalesce(w.kind, d.kind) as kind, coalesce(w.name, d.name) as name, d.spec as before, w.spec as after
-    from (select * from coord.wanted(v_config) union all select * from coord.wanted_network(v_config)) w
-    full join (select * from coord.declared() union all select * from coord.declared_network()) d on d.kind = w.kind and d.name = w.name
+    from coord.wanted(v_config) w
+    full join coord.declared() d on d.kind = w.kind and d.name = w.name
     where w.spec is distinct from d.spec
       -- Gone from a section that the configuration speaks of.
-      and (w.kind is not null or p_prune and d.managed and v_config ? case d.kind when 'network_policy' then 'network_policies' else d.kind || 's' end)
+      and (w.kind is not null or p_prune and d.managed
+        and v_config ? case d.kind when 'network_policy' then 'network_policies' else d.kind || 's' end)
     order by 1, 2
   loop
     if v_change.before is null then
@@ -523,7 +584,14 @@ begin
   begin
     delete from coord.profile_defaults d
     using jsonb_array_elements(v_removed) r where r ->> 'kind' = 'default' and d.agent_type = r ->> 'name';
-    perform coord.write_network_policies(v_added || v_changed, v_call.agent);
+    insert into coord.network_policies as n (name, description, extends, allow, deny, fallback, changed_by)
+    select c ->> 'name', s ->> 'description', s ->> 'extends', array(select jsonb_array_elements_text(coalesce(s -> 'allow', '[]'))),
+      array(select jsonb_array_elements_text(coalesce(s -> 'deny', '[]'))), s ->> 'fallback', v_call.agent
+    from jsonb_array_elements(v_added || v_changed) c, lateral (select c -> 'after') a (s)
+    where c ->> 'kind' = 'network_policy'
+    on conflict (name) do update set
+      description = excluded.description, extends = excluded.extends, allow = excluded.allow, deny = excluded.deny,
+      fallback = excluded.fallback, managed = true, changed_at = clock_timestamp(), changed_by = excluded.changed_by;
     insert into coord.profiles as p (name, description, extends, enabled, trust, allowed, blocked, limits, network_policy, guardrails, changed_by)
     select c ->> 'name', s ->> 'description', s ->> 'extends', coalesce((s ->> 'enabled')::boolean, true), (s ->> 'trust')::integer,
       case when s ? 'allowed' then array(select jsonb_array_elements_text(s -> 'allowed')) end,
@@ -559,9 +627,10 @@ begin
     using jsonb_array_elements(v_removed) r where r ->> 'kind' = 'profile' and e.name = r ->> 'name';
     delete from coord.profiles p
     using jsonb_array_elements(v_removed) r where r ->> 'kind' = 'profile' and p.name = r ->> 'name';
+    delete from coord.network_policies n
+    using jsonb_array_elements(v_removed) r where r ->> 'kind' = 'network_policy' and n.name = r ->> 'name';
     perform coord.resolve_profiles();
     perform coord.check_names();
-    perform coord.remove_network_policies(v_removed, v_config);
     if p_plan then
       raise exception using errcode = 'CP001';
     end if;
@@ -641,7 +710,7 @@ language sql
 return coord.apply_config('apply_config', config, plan, prune);
 comment on function coord_v1.apply_config is $$Make profiles, defaults and network policies what a configuration says, all or nothing; with plan, only tell what would change.
 What earlier configurations brought and this one leaves out of a section is removed, unless prune is false. The built-in profile standard stays until a configuration names it.
-Outcomes: planned, applied, unchanged, with added[], changed[], removed[]. The details of config_invalid begin with the place: profiles/NAME/KEY or network_policies/NAME/KEY. Errors: config_invalid.
+Outcomes: planned, applied, unchanged, with added[], changed[], removed[]. The details of config_invalid begin with the place: profiles/NAME/KEY. Errors: config_invalid.
 @toolset full
 @destructive
 @idempotent$$;
@@ -670,6 +739,27 @@ Takes effect with its next call. Outcome: assigned. Errors: agent_not_found, pro
 @toolset full
 @idempotent$$;
 
+create view coord_v1.agents with (security_invoker = true) as
+  select a.id as name, a.agent_type, substr(a.role, 7) as role, a.enabled, a.disabled_reason, a.all_repos,
+    array(select g.repo from coord.repo_grants g where g.agent = a.id order by g.repo) as repos,
+    e.name as profile, e.trust, a.profile is not null as profile_assigned, a.registered_at
+  from coord.agents a
+  left join coord.effective_profiles e on e.name = case when a.role <> 'coord_agent' then a.profile
+    else coalesce(a.profile, (select d.profile from coord.profile_defaults d where d.agent_type = a.agent_type),
+      (select d.profile from coord.profile_defaults d where d.agent_type = '*')) end;
+comment on view coord_v1.agents is 'Principals: yourself; all of them for operators and auditors.';
+comment on column coord_v1.agents.name is 'The sub of its tokens.';
+comment on column coord_v1.agents.agent_type is 'Kind of client.';
+comment on column coord_v1.agents.role is 'agent, operator or auditor.';
+comment on column coord_v1.agents.enabled is 'Whether its calls are let in.';
+comment on column coord_v1.agents.disabled_reason is 'Why not.';
+comment on column coord_v1.agents.all_repos is 'Whether it reaches every repository.';
+comment on column coord_v1.agents.repos is 'Repositories it is granted.';
+comment on column coord_v1.agents.profile is 'The profile that applies, unless its token names another type or profile; null for people, whom their role binds.';
+comment on column coord_v1.agents.trust is 'The trust of that profile: 0 to 4.';
+comment on column coord_v1.agents.profile_assigned is 'Whether it was assigned, or is the default of the type.';
+comment on column coord_v1.agents.registered_at is 'When it was registered.';
+
 create view coord_v1.profiles with (security_invoker = true) as
   select p.name, p.description, p.extends, e.enabled, e.trust, e.allowed, e.blocked,
     jsonb_build_object('max_locks', e.max_locks, 'max_paths_per_call', e.max_paths_per_call, 'max_ttl_seconds', e.max_ttl_seconds,
@@ -692,25 +782,13 @@ comment on column coord_v1.profiles.default_for is 'Types of agents that have it
 comment on column coord_v1.profiles.changed_at is 'When it was declared last.';
 comment on column coord_v1.profiles.changed_by is 'By whom.';
 
-create or replace view coord_v1.agents with (security_invoker = true) as
-  select a.id as name, a.agent_type, substr(a.role, 7) as role, a.enabled, a.disabled_reason, a.all_repos,
-    array(select g.repo from coord.repo_grants g where g.agent = a.id order by g.repo) as repos, a.profile, a.registered_at,
-    e.name as effective_profile,
-    coalesce(e.trust, case a.role when 'coord_operator' then 4 when 'coord_auditor' then 1 end) as trust
-  from coord.agents a
-  left join coord.effective_profiles e on e.name = case when a.role <> 'coord_agent' then a.profile
-    else coalesce(a.profile, (select d.profile from coord.profile_defaults d where d.agent_type = a.agent_type),
-      (select d.profile from coord.profile_defaults d where d.agent_type = '*')) end;
-comment on column coord_v1.agents.effective_profile is 'The profile that applies, unless its token names one or another type; null for people bound by their role, and for agents without any.';
-comment on column coord_v1.agents.trust is 'What that profile, or else the role, trusts it with; null where no profile applies and every call is refused.';
-
 grant execute on function coord.profile, coord.objection, coord.objection_text, coord.count_write to coord_janitor;
 grant usage on type coord_v1.operation, coord_v1.resource, coord_v1.config, coord_v1.profile_spec
   to coord_agent, coord_operator, coord_auditor;
 grant execute on function coord.authorize, coord.my_profile, coord_v1.authorize, coord_v1.my_profile to coord_agent, coord_operator, coord_auditor;
 grant execute on function coord.apply_config, coord.remove_profile, coord.assign_profile,
   coord_v1.apply_config, coord_v1.set_profile, coord_v1.remove_profile, coord_v1.assign_profile to coord_operator;
-grant select on coord_v1.profiles to coord_agent, coord_operator, coord_auditor;
+grant select on coord_v1.agents, coord_v1.profiles to coord_agent, coord_operator, coord_auditor;
 
 reset role;
 notify pgrst, 'reload schema';

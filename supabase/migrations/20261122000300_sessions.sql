@@ -5,8 +5,8 @@
 --
 -- States
 --   live     opened by the first call that may write; every such call renews it
---   ended    by end_session, or by the reaper once it is dead; holds nothing.
---            The next call under the same id opens the next epoch, which holds nothing.
+--   ended    by end_session, by the reaper once it is dead, or because its agent
+--            was disabled; holds nothing. The next call under the same id opens the next epoch, which holds nothing.
 --
 -- A session is dead when the latest of these is past: its last renewal + 900 s,
 -- its busy_until, and the expiry of what it holds. Renewals are written at most
@@ -40,7 +40,7 @@ create table coord.sessions (
   constraint live_is_a_target unique (agent, id, live),
   constraint id_has_a_size check (length(id) between 1 and 200),
   constraint ended_says_when_and_why check (live = (ended_at is null) and live = (end_reason is null)),
-  constraint end_reason_is_known check (end_reason in ('ended', 'dead'))
+  constraint end_reason_is_known check (end_reason in ('ended', 'dead', 'disabled'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 comment on table coord.sessions is 'Sessions of agents: the lease under locks, tasks and tickets.';
 
@@ -99,6 +99,8 @@ declare
   v_session record;
   v_released jsonb;
   v_cancelled jsonb;
+  v_call coord.call;
+  v_began timestamptz;
   v_count integer := 0;
 begin
   for v_session in
@@ -113,20 +115,49 @@ begin
     limit p_max_sessions
     for update skip locked
   loop
+    v_began := clock_timestamp();
     v_released := coord.lapse_locks_of_session(v_session.agent, v_session.id);
     v_cancelled := coord.cancel_tickets(v_session.agent, v_session.id, null, null);
     update coord.sessions s set live = false, ended_at = clock_timestamp(), end_reason = 'dead'
     where s.agent = v_session.agent and s.id = v_session.id;
-    insert into coord.audit_log (agent, agent_type, role, session_id, function, outcome, reason, detail)
-    values (v_session.agent, v_session.agent_type, 'coord_janitor', v_session.id, 'maintain', 'ended',
-      'session_dead', jsonb_strip_nulls(jsonb_build_object(
-        'renewed_at', v_session.renewed_at, 'expired_locks', v_released, 'cancelled_tickets', v_cancelled)));
+    v_call.function := 'maintain';
+    v_call.role := 'coord_janitor';
+    v_call.agent := v_session.agent;
+    v_call.agent_type := v_session.agent_type;
+    v_call.session_id := v_session.id;
+    v_call.started_at := v_began;
+    perform coord.write_audit(v_call, 'ended', 'session_dead', jsonb_build_object(
+      'renewed_at', v_session.renewed_at, 'expired_locks', v_released, 'cancelled_tickets', v_cancelled));
     v_count := v_count + 1;
   end loop;
   return v_count;
 end
 $$;
 comment on function coord.reap_sessions is 'Ends sessions that are dead, with what they held, each audited.';
+
+create function coord.end_sessions_of(p_agent text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_session_id text;
+  v_released jsonb;
+  v_ended jsonb := jsonb '[]';
+begin
+  -- The agent is disabled already, so no new session appears; a call under way is waited for.
+  for v_session_id in
+    select s.id from coord.sessions s where s.agent = p_agent and s.live order by s.id for update
+  loop
+    v_released := coord.release_locks_of_session(p_agent, v_session_id, 'forced');
+    perform coord.cancel_tickets(p_agent, v_session_id, null, null);
+    update coord.sessions s set live = false, ended_at = clock_timestamp(), end_reason = 'disabled'
+    where s.agent = p_agent and s.id = v_session_id;
+    v_ended := v_ended || jsonb_build_object('session_id', v_session_id, 'released', v_released);
+  end loop;
+  return v_ended;
+end
+$$;
+comment on function coord.end_sessions_of is 'Ends all sessions of an agent, breaking what they hold.';
+grant execute on function coord.end_sessions_of to coord_owner;
 
 create function coord.maintain(p_max_rows integer) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -138,7 +169,9 @@ declare
   v_locks integer;
   v_keys integer;
   v_tokens integer;
+  v_sealed integer := 0;
 begin
+  perform coord.make_audit_partitions();
   v_sessions := coord.reap_sessions(v_max);
   v_lapsed := coord.lapse_locks(v_max);
   v_locks := coord.purge_locks(v_max);
@@ -152,19 +185,25 @@ begin
     where o.expires_at < clock_timestamp() - interval '1 day'
     limit v_max);
   get diagnostics v_tokens = row_count;
+  delete from coord.network_checks c where (c.agent, c.hour, c.host, c.allowed) in (
+    select o.agent, o.hour, o.host, o.allowed from coord.network_checks o
+    where o.hour < clock_timestamp() - interval '30 days'
+    limit v_max for update skip locked);
   delete from coord.write_counts w where (w.agent, w.slot, w.backend) in (
     select o.agent, o.slot, o.backend from coord.write_counts o
     where o.slot < clock_timestamp() - interval '70 minutes'
     limit v_max for update skip locked);
-  delete from coord.network_log l where (l.agent, l.hour, l.domain, l.decision) in (
-    select o.agent, o.hour, o.domain, o.decision from coord.network_log o
-    where o.hour < clock_timestamp() - interval '30 days'
-    limit v_max for update skip locked);
+  begin
+    v_sealed := coord.seal_batches(20);
+  exception when lock_not_available then
+    -- Only the first seal after a restore waits for a lock; the next round tries again.
+    raise warning 'the audit could not be sealed: %', sqlerrm;
+  end;
   return jsonb_build_object('ok', true, 'outcome', 'maintained', 'sessions_ended', v_sessions, 'locks_lapsed', v_lapsed, 'locks_purged', v_locks,
-    'idempotency_keys_purged', v_keys, 'revoked_tokens_purged', v_tokens);
+    'idempotency_keys_purged', v_keys, 'revoked_tokens_purged', v_tokens, 'audit_rows_sealed', v_sealed);
 end
 $$;
-comment on function coord.maintain is 'Bounded housekeeping: ends dead sessions, forgets what is long over.';
+comment on function coord.maintain is 'Bounded housekeeping: ends dead sessions, forgets what is long over, seals the audit and makes its next partitions.';
 
 grant execute on function coord.open_session, coord.renew_session, coord.reap_sessions to coord_owner;
 
@@ -264,7 +303,7 @@ comment on domain coord_v1.max_rows is $$Most rows to handle of each kind.
 create function coord_v1.maintain(max_rows coord_v1.max_rows default 1000) returns jsonb
 language sql
 return coord.maintain(max_rows);
-comment on function coord_v1.maintain is $$Housekeeping in bounded steps: end dead sessions, forget what is long over.
+comment on function coord_v1.maintain is $$Housekeeping in bounded steps: end dead sessions, forget what is long over, seal the audit.
 coord up calls it every few seconds; without it, let pg_cron do so.
 Outcome: maintained, with the rows handled of each kind.
 @toolset full
@@ -284,7 +323,7 @@ comment on column coord_v1.sessions.opened_at is 'When this epoch began.';
 comment on column coord_v1.sessions.renewed_at is 'Last renewal, written at most every 90 seconds.';
 comment on column coord_v1.sessions.busy_until is 'Until when it said it would be silent.';
 comment on column coord_v1.sessions.ended_at is 'When it ended.';
-comment on column coord_v1.sessions.end_reason is 'ended by itself, or dead.';
+comment on column coord_v1.sessions.end_reason is 'ended by itself, dead, or disabled with its agent.';
 comment on column coord_v1.sessions.summary is 'What its agent said at the end.';
 
 grant usage on type coord_v1.busy_for_seconds, coord_v1.summary, coord_v1.max_rows to coord_agent, coord_operator, coord_auditor;

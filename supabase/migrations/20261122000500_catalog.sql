@@ -86,7 +86,7 @@ comment on function coord.input_schema is 'JSON Schema of a function''s argument
 create function coord.instructions() returns text
 language sql immutable
 return 'Other agents work in this repository too. Before you edit files, call acquire_lock with their paths; '
-  'if it answers held, leave them, do something else and ask again later. Release as soon as you are done. '
+  'if it answers held, do something else and ask again later, or ask with wait_seconds to stand in line. Release as soon as you are done. '
   'Paths are relative to the repository''s root; src/ locks a directory with everything in it. '
   'Any call keeps your session alive; ending it releases what it holds. '
   'Every answer says in next what to do now.';

@@ -64,7 +64,7 @@ comment on domain coord.path is 'A path in canonical form: relative, without ./,
 
 create function coord.literal_path(p_path text) returns text
 language sql immutable
-return case when p_path ~ '^[A-Za-z][A-Za-z0-9+-]*:' then './' else '' end || normalize(p_path, nfc);
+return case when normalize(p_path, nfc) ~ '^[A-Za-z][A-Za-z0-9+-]*:' then './' else '' end || normalize(p_path, nfc);
 comment on function coord.literal_path is 'The canonical form of a file as git names it.';
 
 create function coord.canonical_path(p_path text) returns text
@@ -93,7 +93,7 @@ begin
 
   if v_path ~ '^[A-Za-z][A-Za-z0-9+-]*:' then
     v_segment := lower(split_part(v_path, ':', 1));
-    v_path := rtrim(btrim(substr(v_path, length(v_segment) + 2)), '/');
+    v_path := regexp_replace(ltrim(substr(v_path, length(v_segment) + 2)), '[[:space:]/]+$', '');
     if not exists (select from coord.path_schemes s where s.scheme = v_segment) then
       perform coord.fail('path_unknown_scheme', format('nobody registered the scheme %s:', v_segment));
     elsif v_path = '' then
@@ -187,7 +187,8 @@ begin
   if p_path = './' then
     return v_places;
   elsif coord.is_resource(p_path) then
-    return array[coord.place(p_repo, p_path)];
+    -- Above all resources is a place that no lock has: for whoever settles more than it can name.
+    return array[p_repo || '#', coord.place(p_repo, p_path)];
   elsif starts_with(p_path, './') then
     v_place := v_place || './';
   end if;

@@ -21,10 +21,12 @@
 -- its way, goes. Who already covers a path by a lock of its own passes: it takes
 -- nothing away.
 --
--- A session waits for the holders of what is in its way and for the older tickets.
--- Only a new ticket can close a circle of waiting, because a ticket in line never
--- finds more in its way later. So tickets are made one at a time (an advisory lock,
--- taken last), each after a look for the circle that it would close.
+-- A session waits for the holders of what is in its way and for the older tickets,
+-- except on paths that it covers itself. A ticket in line never finds more in its
+-- way later, unless its owner loses a lock that covered some of it. So only a new
+-- ticket, or one that covers less than before (lock_tickets.uncovered), can close a
+-- circle of waiting. These come one at a time (an advisory lock, taken last), each
+-- after a look for the circle that it would close.
 --
 -- Invariants
 --   L1  no two held locks conflict; for exclusive locks on one path a unique
@@ -89,6 +91,7 @@ create table coord.past_locks (
 ) with (autovacuum_vacuum_scale_factor = 0.02);
 comment on table coord.past_locks is 'Locks that ended more than an hour ago, for 30 days.';
 create index past_locks_by_end on coord.past_locks (released_at);
+create index past_locks_by_owner on coord.past_locks (agent, session_id, repo, path);
 
 create sequence coord.tickets;
 comment on sequence coord.tickets is 'Numbers of tickets: a later one always has a higher one.';
@@ -97,6 +100,7 @@ create table coord.lock_tickets (
   number bigint primary key default nextval('coord.tickets'),
   repo text not null,
   paths text[] not null,
+  uncovered text[] not null,
   mode text not null,
   agent text not null,
   session_id text not null,
@@ -113,10 +117,13 @@ create table coord.lock_tickets (
   constraint paths_have_a_number check (cardinality(paths) between 1 and 64)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 comment on table coord.lock_tickets is 'Requests that wait for locks, in the order of their numbers.';
+comment on column coord.lock_tickets.uncovered is 'Those of paths that its owner did not cover by locks of its own when it asked last.';
 create index lock_tickets_by_repo on coord.lock_tickets (repo);
 create index lock_tickets_by_owner on coord.lock_tickets (agent, session_id, session_live);
 
 -- No sub-select for the owner: bodies touch few rows, and setting one up costs more than it saves.
+-- Realtime knows nothing of coord.admit: for its roles the policy itself looks whether the
+-- principal is enabled and has the role, or an open subscription would outlive disable_agent.
 do $$
 declare
   v_table text;
@@ -134,10 +141,12 @@ begin
         for all to coord_agent, coord_operator, coord_auditor
         using (
           repo = any (array(
-            select g.repo from coord.repo_grants g
-            where g.agent = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')))
+            select g.repo from coord.repo_grants g join coord.agents a on a.id = g.agent
+            where a.id = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
+              and a.enabled and a.role = current_user))
           or (select a.all_repos from coord.agents a
-            where a.id = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')));
+            where a.id = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
+              and a.enabled and a.role = current_user));
       create policy janitor on coord.%1$I for all to coord_janitor using (true);
       grant select on coord.%1$I to coord_agent, coord_operator, coord_auditor;
     $f$, v_table);
@@ -165,7 +174,16 @@ insert into coord.error_codes (code, status, meaning, remedy) values
 create function coord.lock_places(p_places text[], p_targets text[]) returns void
 language plpgsql
 as $$
+declare
+  v_repo text;
 begin
+  -- The server's lock table has room for 64 places a connection. Who needs many more
+  -- takes all files and all resources instead.
+  if cardinality(p_places) > 256 then
+    v_repo := regexp_replace(p_places[1], '( \./|#)$', '');
+    p_targets := array(select p from unnest(p_places) p where p in (v_repo || ' ./', v_repo || '#') order by p collate "C");
+    p_places := p_targets;
+  end if;
   -- unnest keeps the order. A place that is both a target and above one takes the
   -- stronger lock alone: an upgrade could deadlock.
   perform case when p.place = any (p_targets) then pg_advisory_xact_lock(hashtextextended(p.place, 2))
@@ -205,6 +223,20 @@ begin atomic
   from coord.locks_at(coord.places(p_repo, p_paths), coord.targets(p_repo, p_paths)) l;
 end;
 comment on function coord.overlapping_locks is 'Unreleased locks, expired ones too, that overlap canonical paths; each once.';
+
+create function coord.uncovered(p_agent text, p_session_id text, p_repo text, p_paths text[], p_mode text) returns text[]
+language plpgsql stable
+as $$
+begin
+  return array(
+    select u.path from unnest(p_paths) u (path)
+    where not exists (
+      select from coord.locks l
+      where l.place = any (coord.places_to(p_repo, u.path)) and (l.agent, l.session_id) is not distinct from (p_agent, p_session_id)
+        and l.released_at is null and l.expires_at > clock_timestamp() and l.mode in ('exclusive', p_mode)));
+end
+$$;
+comment on function coord.uncovered is 'Those of canonical paths that no live lock of this owner covers in this mode: only these can be in anybody''s way.';
 
 create function coord.in_the_way(
   p_agent text, p_session_id text, p_repo text, p_paths text[], p_mode text, p_ticket bigint
@@ -287,11 +319,11 @@ comment on function coord.exceeded is 'Denies what exceeds a limit of the caller
 
 -- The line -------------------------------------------------------------------------------
 
-create function coord.request_key(p_mode text, p_paths text[]) returns uuid
+create function coord.request_key(p_repo text, p_mode text, p_paths text[]) returns uuid
 language sql immutable
 -- No path holds a line break.
-return md5(p_mode || e'\n' || array_to_string(p_paths, e'\n'))::uuid;
-comment on function coord.request_key is 'What tells one session''s requests apart: the same paths in the same mode are the same request.';
+return md5(p_repo || e'\n' || p_mode || e'\n' || array_to_string(p_paths, e'\n'))::uuid;
+comment on function coord.request_key is 'What tells one session''s requests apart: the same paths of a repository in the same mode are the same request.';
 
 create function coord.waiting_step(
   p_repo text, p_waiter text, p_session_id text, p_in_repo text, p_path text, p_holder text, p_held_path text, p_ticket bigint
@@ -308,7 +340,7 @@ set role coord_janitor;
 
 -- The janitor's, because a circle may lead through repositories that the caller does not see.
 create function coord.waiting_circle(
-  p_agent text, p_session_id text, p_repo text, p_paths text[], p_mode text
+  p_agent text, p_session_id text, p_repo text, p_paths text[], p_mode text, p_ticket bigint
 ) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -339,7 +371,8 @@ begin
       select distinct on (t.agent, t.session_id) t.agent || ' ' || t.session_id as owner, w.holder || ' ' || w.session_id as waits_for,
         coord.waiting_step(p_repo, t.agent, t.session_id, t.repo, w.path, w.holder, w.held_path, w.ticket) as step
       from coord.lock_tickets t
-      cross join lateral coord.in_the_way(t.agent, t.session_id, t.repo, t.paths, t.mode, t.number) w
+      cross join lateral coord.in_the_way(t.agent, t.session_id, t.repo,
+        coord.uncovered(t.agent, t.session_id, t.repo, t.paths, t.mode), t.mode, t.number) w
       where t.expires_at > clock_timestamp() and t.agent || ' ' || t.session_id <> all (v_owners)
         and w.holder || ' ' || w.session_id = any (v_frontier)
     loop
@@ -353,7 +386,7 @@ begin
     select array_position(v_owners, w.holder || ' ' || w.session_id),
       jsonb_build_array(coord.waiting_step(p_repo, p_agent, p_session_id, p_repo, w.path, w.holder, w.held_path, w.ticket))
     into v_node, v_circle
-    from coord.in_the_way(p_agent, p_session_id, p_repo, p_paths, p_mode, null) w
+    from coord.in_the_way(p_agent, p_session_id, p_repo, p_paths, p_mode, p_ticket) w
     where w.holder || ' ' || w.session_id = any (v_frontier)
     limit 1;
     if found then
@@ -372,7 +405,7 @@ comment on function coord.waiting_circle is 'The circle that this owner would cl
 grant execute on function coord.waiting_circle to coord_owner;
 
 set role coord_owner;
-grant execute on function coord.in_the_way, coord.overlapping_locks, coord.locks_at, coord.waiting_step, coord.granted to coord_janitor;
+grant execute on function coord.in_the_way, coord.uncovered, coord.overlapping_locks, coord.locks_at, coord.waiting_step, coord.granted to coord_janitor;
 
 create function coord.stand_in_line(
   p_call coord.call, p_paths text[], p_uncovered text[], p_mode text, p_reason text, p_wait_seconds integer
@@ -380,7 +413,7 @@ create function coord.stand_in_line(
 language plpgsql
 as $$
 declare
-  v_request uuid := coord.request_key(p_mode, p_paths);
+  v_request uuid := coord.request_key(p_call.repo, p_mode, p_paths);
   v_now timestamptz := clock_timestamp();
   v_ticket coord.lock_tickets;
   v_blockers jsonb;
@@ -388,6 +421,7 @@ declare
   v_position bigint;
   v_retry integer;
   v_joined boolean;
+  v_exposed boolean;
   v_over boolean;
 begin
   -- A ticket that nobody polled in time is none, and its owner may join anew; one that has
@@ -400,6 +434,9 @@ begin
   where t.agent = p_call.agent and t.session_id = p_call.session_id and t.request = v_request;
   v_joined := v_ticket.number is null and p_wait_seconds > 0 and v_over is not true;
   v_blockers := coord.blockers(p_call.agent, p_call.session_id, p_call.repo, p_uncovered, p_mode, v_ticket.number);
+  if v_blockers is null then
+    return null;
+  end if;
 
   if v_ticket.number is null and not v_joined then
     return coord.close_call(p_call, false, 'held', jsonb_build_object(
@@ -412,15 +449,18 @@ begin
       p_audited => v_over is not null);
   end if;
 
-  if v_joined then
+  -- What a lock of its own covered until now may have older tickets before it.
+  v_exposed := not v_joined and not p_uncovered <@ v_ticket.uncovered;
+  if v_joined or v_exposed then
     -- One at a time, and each statement from here sees the tickets before it.
     perform pg_advisory_xact_lock(hashtextextended('coord.lock_tickets', 4));
-    v_circle := coord.waiting_circle(p_call.agent, p_call.session_id, p_call.repo, p_uncovered, p_mode);
+    v_circle := coord.waiting_circle(p_call.agent, p_call.session_id, p_call.repo, p_uncovered, p_mode, v_ticket.number);
     if v_circle is not null then
+      delete from coord.lock_tickets t where t.number = v_ticket.number;
       return coord.close_call(p_call, false, 'deadlock', jsonb_build_object(
         'cycle', v_circle, 'blockers', v_blockers,
         'next', 'Waiting would never end: everybody in cycle waits for the next. Release what you hold of it, let the others pass, then ask again.'),
-        p_audited => false);
+        p_audited => v_exposed);
     end if;
   end if;
 
@@ -428,13 +468,13 @@ begin
   from coord.in_the_way(p_call.agent, p_call.session_id, p_call.repo, p_uncovered, p_mode, v_ticket.number) w;
   v_retry := least(4 + v_position, 15);
   if v_joined then
-    insert into coord.lock_tickets (repo, paths, mode, agent, session_id, agent_type, reason, request, asked_at, expires_at)
-    values (p_call.repo, p_paths, p_mode, p_call.agent, p_call.session_id, p_call.agent_type, p_reason, v_request, v_now,
+    insert into coord.lock_tickets (repo, paths, uncovered, mode, agent, session_id, agent_type, reason, request, asked_at, expires_at)
+    values (p_call.repo, p_paths, p_uncovered, p_mode, p_call.agent, p_call.session_id, p_call.agent_type, p_reason, v_request, v_now,
       v_now + make_interval(secs => 3 * v_retry))
     returning * into v_ticket;
   else
     -- Liveness, like a session's renewal: not audited.
-    update coord.lock_tickets t set expires_at = v_now + make_interval(secs => 3 * v_retry)
+    update coord.lock_tickets t set expires_at = v_now + make_interval(secs => 3 * v_retry), uncovered = p_uncovered
     where t.number = v_ticket.number;
   end if;
   return coord.close_call(p_call, false, 'queued', jsonb_build_object(
@@ -445,7 +485,7 @@ begin
     p_audited => v_joined);
 end
 $$;
-comment on function coord.stand_in_line is 'Answers a request that cannot be granted: held, queued or deadlock.';
+comment on function coord.stand_in_line is 'Answers a request that cannot be granted: held, queued or deadlock; null when nothing is in its way any more.';
 
 create function coord.cancel_tickets(p_agent text, p_session_id text, p_repo text, p_paths text[]) returns jsonb
 language sql
@@ -484,7 +524,8 @@ declare
   v_kept uuid[];
   v_fresh text[];
   v_uncovered text[];
-  v_blocked boolean := false;
+  v_blocked boolean;
+  v_refusal jsonb;
   v_grant jsonb;
   v_locks jsonb := jsonb '[]';
 begin
@@ -511,50 +552,52 @@ begin
   v_places := coord.places(v_call.repo, v_paths);
   v_targets := coord.targets(v_call.repo, v_paths);
   perform coord.lock_places(v_places, v_targets);
-  v_now := clock_timestamp();
-  v_fresh := v_paths;
-  v_uncovered := v_paths;
-
-  for v_lock in select * from coord.locks_at(v_places, v_targets) loop
-    if v_lock.agent = v_call.agent and v_lock.session_id = v_call.session_id then
-      -- One's own never conflicts. A live one is kept, unless shared has to become exclusive.
-      if v_lock.expires_at <= v_now then
-        v_lapsed := v_lapsed || v_lock.id;
-      elsif v_lock.mode in ('exclusive', v_mode) then
-        if v_lock.path = any (v_paths) then
+  loop
+    v_now := clock_timestamp();
+    v_fresh := v_paths;
+    v_blocked := false;
+    v_expired := null;
+    v_lapsed := null;
+    v_kept := null;
+    for v_lock in select * from coord.locks_at(v_places, v_targets) loop
+      if v_lock.agent = v_call.agent and v_lock.session_id = v_call.session_id then
+        -- One's own never conflicts. A live one is kept, unless shared has to become exclusive.
+        if v_lock.expires_at <= v_now then
+          v_lapsed := v_lapsed || v_lock.id;
+        elsif v_lock.mode in ('exclusive', v_mode) and v_lock.path = any (v_paths) then
           v_kept := v_kept || v_lock.id;
           v_fresh := array_remove(v_fresh, v_lock.path::text);
         end if;
-        if right(v_lock.path, 1) = '/' then
-          v_uncovered := array(select u from unnest(v_uncovered) u where not coord.lies_in(u, v_lock.path));
-        else
-          v_uncovered := array_remove(v_uncovered, v_lock.path::text);
+      elsif v_lock.expires_at <= v_now then
+        -- Free. At a target it is stamped, so that the unique index lets the next holder in.
+        if v_lock.path = any (v_paths) then
+          v_expired := v_expired || v_lock.id;
         end if;
+      elsif 'exclusive' in (v_mode, v_lock.mode) then
+        v_blocked := true;
+        exit;
       end if;
-    elsif v_lock.expires_at <= v_now then
-      -- Free. At a target it is stamped, so that the unique index lets the next holder in.
-      if v_lock.path = any (v_paths) then
-        v_expired := v_expired || v_lock.id;
-      end if;
-    elsif 'exclusive' in (v_mode, v_lock.mode) then
-      v_blocked := true;
-      exit;
-    end if;
-  end loop;
-  if exists (select from coord.lock_tickets t where t.repo = v_call.repo) then
-    v_blocked := v_blocked or exists (
-      select from coord.in_the_way(v_call.agent, v_call.session_id, v_call.repo, v_uncovered, v_mode, (
-        select t.number from coord.lock_tickets t
+    end loop;
+    if v_blocked or exists (select from coord.lock_tickets t where t.repo = v_call.repo) then
+      v_uncovered := coord.uncovered(v_call.agent, v_call.session_id, v_call.repo, v_paths, v_mode);
+      v_blocked := v_blocked or exists (
+        select from coord.in_the_way(v_call.agent, v_call.session_id, v_call.repo, v_uncovered, v_mode, (
+          select t.number from coord.lock_tickets t
+          where t.agent = v_call.agent and t.session_id = v_call.session_id
+            and t.request = coord.request_key(v_call.repo, v_mode, v_paths) and t.expires_at > v_now)));
+      if not v_blocked then
+        delete from coord.lock_tickets t
         where t.agent = v_call.agent and t.session_id = v_call.session_id
-          and t.request = coord.request_key(v_mode, v_paths) and t.expires_at > v_now)));
-    if not v_blocked then
-      delete from coord.lock_tickets t
-      where t.agent = v_call.agent and t.session_id = v_call.session_id and t.request = coord.request_key(v_mode, v_paths);
+          and t.request = coord.request_key(v_call.repo, v_mode, v_paths);
+      end if;
     end if;
-  end if;
-  if v_blocked then
-    return coord.stand_in_line(v_call, v_paths, v_uncovered, v_mode, p_reason, coalesce(p_wait_seconds, 0));
-  end if;
+    exit when not v_blocked;
+    v_refusal := coord.stand_in_line(v_call, v_paths, v_uncovered, v_mode, p_reason, coalesce(p_wait_seconds, 0));
+    if v_refusal is not null then
+      return v_refusal;
+    end if;
+    -- What was in the way has ended since: a lease ran out, or a session ended.
+  end loop;
 
   if v_fresh <> '{}' and coord.locks_held(v_call.agent, v_profile.max_locks) + cardinality(v_fresh) > v_profile.max_locks then
     return coord.exceeded(v_call, 'max_locks', v_profile.max_locks, coord.locks_held(v_call.agent, v_profile.max_locks) + cardinality(v_fresh));
@@ -613,8 +656,7 @@ declare
   v_held text[];
   v_places text[];
   v_now timestamptz;
-  v_freed jsonb;
-  v_released jsonb := jsonb '[]';
+  v_released jsonb;
   v_not_held jsonb;
   v_cancelled jsonb;
 begin
@@ -628,25 +670,20 @@ begin
     select l.path from coord.locks l
     where l.agent = v_call.agent and l.session_id = v_call.session_id and l.session_live and l.repo = v_call.repo));
   v_places := coord.targets(v_call.repo, v_held);
-  if cardinality(v_held) <= 64 then
-    perform coord.lock_places(coord.places(v_call.repo, v_held), v_places);
-  else
-    -- The lock table has room for a call's paths, not for all that a session may hold.
-    perform coord.lock_places(array[v_call.repo || ' ./'], array[v_call.repo || ' ./']);
-  end if;
+  perform coord.lock_places(coord.places(v_call.repo, v_held), v_places);
   v_now := clock_timestamp();
   v_cancelled := coord.cancel_tickets(v_call.agent, v_call.session_id, v_call.repo, v_paths);
 
-  for v_freed in
+  with freed as (
     update coord.locks l set released_at = v_now, release_reason = 'released'
     -- The owner is compared as a row, which no index serves: without statistics the planner
     -- would walk everything this session ever held.
     where l.place = any (v_places) and (l.agent, l.session_id) is not distinct from (v_call.agent, v_call.session_id)
       and l.released_at is null and l.expires_at > v_now
-    returning jsonb_build_object('path', l.path, 'fence', l.fence)
-  loop
-    v_released := v_released || v_freed;
-  end loop;
+    returning l.path, l.fence
+  )
+  -- At once: a list that grows by one for each of thousands of locks takes minutes.
+  select coalesce(jsonb_agg(jsonb_build_object('path', f.path, 'fence', f.fence) order by f.path), '[]') into v_released from freed f;
 
   -- Asked for by name and not held: say who holds it, if anybody does.
   if jsonb_array_length(v_released) < cardinality(v_paths) then

@@ -8,7 +8,7 @@
 -- A changed file is in order when an exclusive lock of the commit's agent on it, or
 -- on a directory above it, with a fence that the commit names
 --   is live; or
---   was released by its owner, and no higher fence has reached the file.
+--   was released by its owner, and no higher fence of another session has reached the file.
 -- A lock that expired or was broken is not: its owner was thought dead, and others
 -- may have worked since. A session that took the same path again under a higher
 -- fence vouches for its earlier one.
@@ -70,11 +70,13 @@ begin atomic
     where l.place = any (coord.places_to(p_repo, p_path)) and l.agent = p_agent and l.mode = 'exclusive'
       and (l.fence = n.fence or l.fence > n.fence and l.session_id = any (p_sessions))
     union all
-    select p.fence, p.session_id,
-      case p.release_reason when 'forced' then 'broken' when 'expired' then 'expired' else 'released' end
-    from coord.past_locks p
-    where p.fence in (select (k ->> 'fence')::bigint from jsonb_array_elements(p_locks) k) and p.repo = p_repo and p.agent = p_agent and p.mode = 'exclusive'
-      and (p.path = p_path or coord.lies_in(p_path, p.path))
+    select (k.lock ->> 'fence')::bigint, p.session_id,
+      case when p.fence > (k.lock ->> 'fence')::bigint then 'released'
+        else case p.release_reason when 'forced' then 'broken' when 'expired' then 'expired' else 'released' end end
+    from jsonb_array_elements(p_locks) k (lock)
+    join coord.past_locks p on p.fence >= (k.lock ->> 'fence')::bigint
+      and p.agent = p_agent and p.session_id = any (p_sessions) and p.repo = p_repo and p.path = k.lock ->> 'path'
+    where p.mode = 'exclusive' and (p.path = p_path or coord.lies_in(p_path, p.path))
   ) c
   order by c.standing in ('live', 'released') desc, c.standing = 'live' desc, c.fence desc
   limit 1;
@@ -99,7 +101,11 @@ begin
   if v_call.role <> 'coord_operator' and v_call.agent_type <> 'git-server' then
     return coord.deny(v_call, 'insufficient_trust_level', 'pushes are checked by principals of type git-server, or by operators');
   end if;
-  if jsonb_typeof(v_commits) is distinct from 'array' or exists (
+  v_policy := coord.lock_policy(v_call.repo);
+  if v_policy = 'off' then
+    return coord.close_call(v_call, true, 'accepted', jsonb_build_object('repo', v_call.repo, 'decision', 'allow', 'policy', 'off',
+      'problems', jsonb '[]', 'total_problems', 0), p_audited => false);
+  elsif jsonb_typeof(v_commits) is distinct from 'array' or exists (
     select from jsonb_array_elements(v_commits) c
     where jsonb_typeof(c) <> 'object' or jsonb_typeof(c -> 'id') is distinct from 'string' or c ->> 'id' !~ '^[0-9a-f]{7,64}$'
       or jsonb_typeof(c -> 'paths') is distinct from 'array' or jsonb_path_exists(c, '$.paths[*] ? (@.type() != "string")')
@@ -115,7 +121,6 @@ begin
   if jsonb_array_length(v_commits) > 2000 or v_files > 20000 then
     perform coord.fail('too_many_commits', format('%s commits change %s files', jsonb_array_length(v_commits), v_files));
   end if;
-  v_policy := coord.lock_policy(v_call.repo);
   perform pg_advisory_xact_lock(hashtextextended(v_call.repo, 5));
 
   with changed as materialized (
@@ -132,7 +137,7 @@ begin
         when s.standing is null then 'not_covered'
         when s.standing = 'expired' then 'fence_expired'
         when s.standing = 'broken' then 'fence_broken'
-        when s.standing = 'released' and r.fence > s.fence then 'fence_superseded'
+        when s.standing = 'released' and r.fence > s.fence and (r.agent, r.session_id) <> (c.agent, s.session_id) then 'fence_superseded'
       end as problem
     from changed c
     left join lateral coord.fence_standing(v_call.repo, c.path, c.agent, c.sessions, c.locks) s on true
@@ -143,7 +148,8 @@ begin
     insert into coord.pushed_fences as r (place, repo, fence, agent, session_id, commit_id)
     select distinct on (j.place) j.place, v_call.repo, j.fence, j.agent, j.session_id, j.id
     from judged j
-    where j.problem is null
+    -- A longer name than an index takes could only be guarded by its directory.
+    where j.problem is null and octet_length(j.place) <= 2000
       and (v_policy <> 'enforce' or not exists (select from judged o where o.problem is not null))
     order by j.place, j.fence desc, j.n desc
     on conflict (place) do update set

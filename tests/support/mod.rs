@@ -12,6 +12,9 @@
     missing_docs
 )]
 
+pub mod agents;
+pub mod hosted;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
