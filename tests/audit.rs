@@ -20,7 +20,7 @@ const WORKERS: usize = 8;
 
 /// How many calls at most, and for how long: a machine that is busy makes fewer.
 const CALLS: usize = 10_000;
-const WRITING: Duration = Duration::from_secs(60);
+const WRITING: Duration = Duration::from_mins(1);
 
 fn coord(stack: &Stack, args: &[&str]) -> Output {
     stack.coord().args(args).output().unwrap()
