@@ -37,7 +37,7 @@ pub struct Error {
 }
 
 /// A document and where everything in it stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Document {
     /// Its contents.
     pub value: Value,

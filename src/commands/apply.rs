@@ -116,9 +116,8 @@ impl Config {
             }
         }
         for (name, section) in sections {
-            let again = Document::parse(&text)
-                .map_err(|error| misplaced(file, error.at.line, error.at.column, &error.why))?;
-            self.sources.insert(name.clone(), (file.to_owned(), again));
+            let source = (file.to_owned(), document.clone());
+            self.sources.insert(name.clone(), source);
             self.sections.insert(name, section);
         }
         Ok(())
