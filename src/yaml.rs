@@ -55,7 +55,7 @@ impl Document {
             places: HashMap::new(),
             last: Position { line: 1, column: 1 },
         };
-        let value = reader.document()?;
+        let value = reader.document().map_err(|error| nearer(text, error))?;
         Ok(Self {
             value,
             places: reader.places,
@@ -76,6 +76,42 @@ impl Document {
                 None => return Position { line: 1, column: 1 },
             }
         }
+    }
+}
+
+/// The parser tells of some mistakes far from where they were made, or in words of its own:
+/// two that are made often are told where they are.
+fn nearer(text: &str, error: Error) -> Error {
+    let parsers = ["tab", "anchor", "alias", "simple key", "block mapping"];
+    if !parsers.iter().any(|word| error.why.contains(word)) {
+        return error;
+    }
+    let told = |line: usize, column: usize, why: &str| Error {
+        at: Position {
+            line: line + 1,
+            column: column + 1,
+        },
+        why: why.to_owned(),
+    };
+    let indent = |line: &str| line.len() - line.trim_start_matches([' ', '\t']).len();
+    let mut after = text
+        .lines()
+        .enumerate()
+        .skip(error.at.line.saturating_sub(1));
+    if let Some((line, column)) =
+        after.find_map(|(line, text)| Some((line, text[..indent(text)].find('\t')?)))
+    {
+        return told(line, column, "a tab does not indent; use blanks");
+    }
+    let before: Vec<_> = text.lines().take(error.at.line).collect();
+    let last = before.iter().rposition(|line| !line.trim().is_empty());
+    match last.map(|line| (line, before[line])) {
+        Some((line, text)) if text.trim_start().starts_with("*:") => told(
+            line,
+            indent(text),
+            "a name that begins with * goes in quotes",
+        ),
+        _ => error,
     }
 }
 
@@ -216,6 +252,34 @@ fn scalar(text: &str, style: ScalarStyle) -> Value {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn tabs_and_bare_stars_are_told_where_they_stand() {
+        for (text, line, column, why) in [
+            (
+                "a:\n  b: text\n\tc: 1\n",
+                3,
+                1,
+                "a tab does not indent; use blanks",
+            ),
+            (
+                "a:\n  b: 1\n  \tc: 1\n",
+                3,
+                3,
+                "a tab does not indent; use blanks",
+            ),
+            (
+                "a:\n  b: 1\n  *: x\n",
+                3,
+                3,
+                "a name that begins with * goes in quotes",
+            ),
+        ] {
+            let error = Document::parse(text).unwrap_err();
+            let said = (error.at.line, error.at.column, error.why.as_str());
+            assert_eq!(said, (line, column, why), "{text:?}");
+        }
+    }
 
     #[test]
     fn it_reads_what_json_can_say_and_knows_where() {

@@ -21,7 +21,7 @@ insert into written values
   (U&'bu\0308cher.example', 'xn--bcher-kva.example'), ('münchen.de', 'xn--mnchen-3ya.de'), ('例え.テスト', 'xn--r8jz45g.xn--zckzah'), ('пример.испытание', 'xn--e1afmkfd.xn--80akhbyknj4f'),
   ('ПРИМЕР.ИСПЫТАНИЕ', 'xn--e1afmkfd.xn--80akhbyknj4f'), ('παράδειγμα.δοκιμή', 'xn--hxajbheg2az3al.xn--jxalpdlp'), ('ΠΑΡΆΔΕΙΓΜΑ.ΔΟΚΙΜΉ', 'xn--hxajbheg2az3al.xn--jxalpdlp'),
   ('他们为什么不说中文', 'xn--ihqwcrb4cv8a8dqg056pqjye'), ('☃.net', 'xn--n3h.net'), ('💩.la', 'xn--ls8h.la'), (U&'example\3002com', 'example.com'),
-  ('ｅｘａｍｐｌｅ．ｃｏｍ', 'example.com'), (U&'example\FF61com', 'example.com'), ('gооgle.com', 'xn--ggle-55da.com'), ('ß.de', 'xn--zca.de'), ('ΑΣ.gr', 'xn--mxa0b.gr'),
+  ('ｅｘａｍｐｌｅ．ｃｏｍ', 'example.com'), (U&'example\FF61com', 'example.com'), ('gооgle.com', 'xn--ggle-55da.com'), ('ß.de', 'xn--zca.de'), ('ẞ.de', 'ss.de'), ('ΑΣ.gr', 'xn--mxa0b.gr'),
   (U&'good.com\FF0Fevil.com', null), (U&'good\2100.com', null), (U&'good.com\FF1A80', null), (U&'good\200B.com', null), (U&'go\00ADod.com', null), (U&'go\202Eod.com', null),
   (U&'good\FE0F.com', null), (U&'good.com\00A0', null), (U&'xn--b\00FC.com', null), (U&'good\FEFF.com', null),
   -- IPv4.
@@ -41,8 +41,6 @@ insert into written values
   (repeat('a', 63) || '.com', repeat('a', 63) || '.com'), (repeat('a', 64) || '.com', null), (repeat('abcdefg.', 31) || 'hijkl', repeat('abcdefg.', 31) || 'hijkl'), (repeat('abcdefg.', 31) || 'hijklm', null),
   (repeat('ü', 63) || '.com', null), ('localhost', 'localhost'), ('example.com,evil.com', null), ('example.com;evil.com', null), ('$(id).com', null), ('<b>.com', null);
 select cmp_ok((select count(*) from written), '>=', 80::bigint, 'many hosts');
--- Where the locale knows no letters beyond ASCII, names with such are refused.
-delete from written where lower('Ü') = 'Ü' and octet_length(normalize(text, nfkc)) > length(normalize(text, nfkc));
 create function tests.host(p_text text) returns text language plpgsql as $$
 begin
   return coord.canonical_host(p_text);
@@ -52,14 +50,15 @@ end
 $$;
 select is(tests.host(text), host, format('%s is %s', quote_literal(left(text, 60)), coalesce(left(host, 60), 'refused'))) from written;
 select is_empty($$select text from written where host is not null and tests.host(host) is distinct from host$$, 'the one form is itself');
+
 -- RFC 3492, section 7.1.
 create temp table sample (label text, code text);
 insert into sample values
   ('ليهمابتكلموشعربي؟', 'egbpdaj6bu4bxfgehfvwxn'), ('他们为什么不说中文', 'ihqwcrb4cv8a8dqg056pqjye'), ('他們爲什麽不說中文', 'ihqwctvzc91f659drss3x8bo0yb'),
   ('Pročprostěnemluvíčesky', 'Proprostnemluvesky-uyb24dma41a'), ('למההםפשוטלאמדבריםעברית', '4dbcagdahymbxekheh6e0a7fei0b'),
   ('почемужеонинеговорятпорусски', 'b1abfaaepdrnnbgefbadotcwatmq2g4l'), ('TạisaohọkhôngthểchỉnóitiếngViệt', 'TisaohkhngthchnitingVit-kjcr8268qyxafd2f1b9g'),
-  ('3年B組金八先生', '3B-ww4c5e180e575a65lsy2b'), ('そのスピードで', 'd9juau41awczczp');
-select is(coord.punycode(label), 'xn--' || code, 'RFC 3492: ' || label) from sample;
+  ('3年B組金八先生', '3B-ww4c5e180e575a65lsy2b'), ('そのスピードで', 'd9juau41awczczp'), ('-> $1.00 <-', '-> $1.00 <--');
+select is(coord.punycode(label), code, 'RFC 3492: ' || label) from sample;
 
 select * from finish();
 rollback;

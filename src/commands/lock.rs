@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::checkout::Checkout;
 use crate::commands::Error;
-use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, span, styled};
+use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, span, styled, text};
 use crate::exit::Exit;
 use crate::remote;
 use crate::rpc::line::{self, Line};
@@ -463,16 +463,6 @@ fn list<'a>(body: &'a Value, name: &str) -> &'a [Value] {
 
 fn rows(body: &Value, name: &str, row: fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
     list(body, name).iter().map(row).collect()
-}
-
-/// A field as text, and nothing for null or no field.
-fn text(body: &Value, name: &str) -> String {
-    match body.get(name) {
-        None | Some(Value::Null) => String::new(),
-        // Of one line, whatever others wrote.
-        Some(Value::String(text)) => show::harmless(text).replace(['\n', '\t'], " "),
-        Some(value) => value.to_string(),
-    }
 }
 
 fn left(lock: &Value) -> String {

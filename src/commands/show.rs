@@ -38,6 +38,17 @@ pub fn json(body: &Value) {
     print(&format!("{body}\n"));
 }
 
+/// A field as text of one line, and nothing for null or no field.
+#[must_use]
+pub fn text(body: &Value, name: &str) -> String {
+    match body.get(name) {
+        None | Some(Value::Null) => String::new(),
+        // Of one line, whatever others wrote.
+        Some(Value::String(text)) => harmless(text).replace(['\n', '\t'], " "),
+        Some(value) => value.to_string(),
+    }
+}
+
 /// Any answer, readable without knowing its function.
 #[must_use]
 pub fn answer(body: &Value) -> String {
