@@ -60,6 +60,7 @@ create table coord.locks (
   mode text not null,
   fence bigint not null,
   reason text,
+  task bigint,
   acquired_at timestamptz not null,
   expires_at timestamptz not null,
   released_at timestamptz,
@@ -75,6 +76,7 @@ create table coord.locks (
     else release_reason in ('released', 'expired', 'forced', 'session_ended') end)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 comment on table coord.locks is 'Locks on paths: held, expired and lately released ones.';
+comment on column coord.locks.task is 'The task that it was taken with, and that it ends and is renewed with.';
 create unique index exclusive_once on coord.locks (place) where mode = 'exclusive' and released_at is null;
 create index locks_by_owner on coord.locks (agent, session_live, session_id);
 
@@ -501,6 +503,102 @@ end;
 comment on function coord.cancel_tickets is 'Ends tickets of a session: those with any of these paths, of this repository; all for null. Null if there were none.';
 grant execute on function coord.cancel_tickets to coord_janitor;
 
+-- Granting -------------------------------------------------------------------------------
+
+create type coord.survey as (
+  blocked boolean,
+  kept uuid[],
+  lapsed uuid[],
+  expired uuid[],
+  fresh text[]
+);
+comment on type coord.survey is 'What an owner finds where it wants locks: another''s live lock (blocked), else its own live locks (kept), its own expired ones (lapsed), others'' expired ones at the targets, and the paths that it does not hold yet (fresh).';
+
+create function coord.survey(
+  p_agent text, p_session_id text, p_paths text[], p_places text[], p_targets text[], p_mode text, p_now timestamptz
+) returns coord.survey
+language plpgsql stable
+as $$
+declare
+  v_lock coord.locks;
+  v_survey coord.survey := row(false, null, null, null, p_paths);
+begin
+  for v_lock in select * from coord.locks_at(p_places, p_targets) loop
+    if v_lock.agent = p_agent and v_lock.session_id = p_session_id then
+      -- One's own never conflicts. A live one is kept, unless shared has to become exclusive.
+      if v_lock.expires_at <= p_now then
+        v_survey.lapsed := v_survey.lapsed || v_lock.id;
+      elsif v_lock.mode in ('exclusive', p_mode) and v_lock.path = any (p_paths) then
+        v_survey.kept := v_survey.kept || v_lock.id;
+        v_survey.fresh := array_remove(v_survey.fresh, v_lock.path::text);
+      end if;
+    elsif v_lock.expires_at <= p_now then
+      -- Free. At a target it is stamped, so that the unique index lets the next holder in.
+      if v_lock.path = any (p_paths) then
+        v_survey.expired := v_survey.expired || v_lock.id;
+      end if;
+    elsif 'exclusive' in (p_mode, v_lock.mode) then
+      v_survey.blocked := true;
+      return v_survey;
+    end if;
+  end loop;
+  return v_survey;
+end
+$$;
+comment on function coord.survey is 'Looks where an owner wants locks; whoever calls it has the places locked.';
+
+create function coord.grant_locks(
+  p_call coord.call, p_survey coord.survey, p_paths text[], p_mode text, p_ttl_seconds integer, p_reason text, p_task bigint, p_now timestamptz
+) returns jsonb
+language plpgsql
+as $$
+declare
+  v_expires_at timestamptz := p_now + make_interval(secs => p_ttl_seconds);
+  v_grant jsonb;
+  v_locks jsonb := jsonb '[]';
+begin
+  if p_survey.expired is not null then
+    update coord.locks l set released_at = l.expires_at, release_reason = 'expired'
+    where l.id in (select o.id from coord.locks o where o.id = any (p_survey.expired) order by o.place for no key update);
+  end if;
+  if p_survey.lapsed is not null then
+    -- The row is about to be used again; what it was is remembered here.
+    insert into coord.past_locks (fence, repo, path, agent, session_id, mode, acquired_at, released_at, release_reason)
+    select l.fence, l.repo, l.path, l.agent, l.session_id, l.mode, l.acquired_at, l.expires_at, 'expired'
+    from coord.locks l where l.id = any (p_survey.lapsed) and l.path = any (p_survey.fresh);
+  end if;
+  if p_survey.kept is not null then
+    for v_grant in
+      update coord.locks l
+      set expires_at = greatest(l.expires_at, v_expires_at), reason = coalesce(p_reason, l.reason)
+      where l.id = any (p_survey.kept)
+      returning coord.describe_grant(l, p_now)
+    loop
+      v_locks := v_locks || v_grant;
+    end loop;
+  end if;
+  if p_survey.fresh <> '{}' then
+    for v_grant in
+      insert into coord.locks as l (place, repo, path, agent, session_id, agent_type, mode, fence, reason, task, acquired_at, expires_at)
+      select coord.place(p_call.repo, p), p_call.repo, p, p_call.agent, p_call.session_id, p_call.agent_type, p_mode,
+        nextval('coord.fences'), p_reason, p_task, p_now, v_expires_at
+      from unnest(p_survey.fresh) p
+      on conflict (place, agent, session_id) do update set
+        agent_type = excluded.agent_type, mode = excluded.mode, fence = excluded.fence, reason = excluded.reason, task = excluded.task,
+        acquired_at = excluded.acquired_at, expires_at = excluded.expires_at, released_at = null, release_reason = null
+      returning coord.describe_grant(l, p_now)
+    loop
+      v_locks := v_locks || v_grant;
+    end loop;
+  end if;
+  if jsonb_array_length(v_locks) <> cardinality(p_paths) then
+    perform coord.fail('internal_error', 'row-level security hid a lock that was just written');
+  end if;
+  return v_locks;
+end
+$$;
+comment on function coord.grant_locks is 'Writes the locks that a survey found free, and answers them all.';
+
 -- Commands ---------------------------------------------------------------------------
 
 create function coord.acquire_lock(
@@ -518,16 +616,12 @@ declare
   v_places text[];
   v_targets text[];
   v_now timestamptz;
-  v_lock coord.locks;
-  v_expired uuid[];
-  v_lapsed uuid[];
-  v_kept uuid[];
-  v_fresh text[];
+  v_survey coord.survey;
   v_uncovered text[];
   v_blocked boolean;
   v_refusal jsonb;
-  v_grant jsonb;
-  v_locks jsonb := jsonb '[]';
+  v_held integer;
+  v_locks jsonb;
 begin
   if v_call.answer is not null then return v_call.answer; end if;
   if v_mode not in ('exclusive', 'shared') then
@@ -554,30 +648,8 @@ begin
   perform coord.lock_places(v_places, v_targets);
   loop
     v_now := clock_timestamp();
-    v_fresh := v_paths;
-    v_blocked := false;
-    v_expired := null;
-    v_lapsed := null;
-    v_kept := null;
-    for v_lock in select * from coord.locks_at(v_places, v_targets) loop
-      if v_lock.agent = v_call.agent and v_lock.session_id = v_call.session_id then
-        -- One's own never conflicts. A live one is kept, unless shared has to become exclusive.
-        if v_lock.expires_at <= v_now then
-          v_lapsed := v_lapsed || v_lock.id;
-        elsif v_lock.mode in ('exclusive', v_mode) and v_lock.path = any (v_paths) then
-          v_kept := v_kept || v_lock.id;
-          v_fresh := array_remove(v_fresh, v_lock.path::text);
-        end if;
-      elsif v_lock.expires_at <= v_now then
-        -- Free. At a target it is stamped, so that the unique index lets the next holder in.
-        if v_lock.path = any (v_paths) then
-          v_expired := v_expired || v_lock.id;
-        end if;
-      elsif 'exclusive' in (v_mode, v_lock.mode) then
-        v_blocked := true;
-        exit;
-      end if;
-    end loop;
+    v_survey := coord.survey(v_call.agent, v_call.session_id, v_paths, v_places, v_targets, v_mode, v_now);
+    v_blocked := v_survey.blocked;
     if v_blocked or exists (select from coord.lock_tickets t where t.repo = v_call.repo) then
       v_uncovered := coord.uncovered(v_call.agent, v_call.session_id, v_call.repo, v_paths, v_mode);
       v_blocked := v_blocked or exists (
@@ -599,48 +671,14 @@ begin
     -- What was in the way has ended since: a lease ran out, or a session ended.
   end loop;
 
-  if v_fresh <> '{}' and coord.locks_held(v_call.agent, v_profile.max_locks) + cardinality(v_fresh) > v_profile.max_locks then
-    return coord.exceeded(v_call, 'max_locks', v_profile.max_locks, coord.locks_held(v_call.agent, v_profile.max_locks) + cardinality(v_fresh));
+  if v_survey.fresh <> '{}' then
+    v_held := coord.locks_held(v_call.agent, v_profile.max_locks) + cardinality(v_survey.fresh);
+    if v_held > v_profile.max_locks then
+      return coord.exceeded(v_call, 'max_locks', v_profile.max_locks, v_held);
+    end if;
   end if;
-  if v_expired is not null then
-    update coord.locks l set released_at = l.expires_at, release_reason = 'expired'
-    where l.id in (select o.id from coord.locks o where o.id = any (v_expired) order by o.place for no key update);
-  end if;
-  if v_lapsed is not null then
-    -- The row is about to be used again; what it was is remembered here.
-    insert into coord.past_locks (fence, repo, path, agent, session_id, mode, acquired_at, released_at, release_reason)
-    select l.fence, l.repo, l.path, l.agent, l.session_id, l.mode, l.acquired_at, l.expires_at, 'expired'
-    from coord.locks l where l.id = any (v_lapsed) and l.path = any (v_fresh);
-  end if;
-  if v_kept is not null then
-    for v_grant in
-      update coord.locks l
-      set expires_at = greatest(l.expires_at, v_now + make_interval(secs => v_ttl)), reason = coalesce(p_reason, l.reason)
-      where l.id = any (v_kept)
-      returning coord.describe_grant(l, v_now)
-    loop
-      v_locks := v_locks || v_grant;
-    end loop;
-  end if;
-  if v_fresh <> '{}' then
-    for v_grant in
-      insert into coord.locks as l (place, repo, path, agent, session_id, agent_type, mode, fence, reason, acquired_at, expires_at)
-      select coord.place(v_call.repo, p), v_call.repo, p, v_call.agent, v_call.session_id, v_call.agent_type, v_mode,
-        nextval('coord.fences'), p_reason, v_now, v_now + make_interval(secs => v_ttl)
-      from unnest(v_fresh) p
-      on conflict (place, agent, session_id) do update set
-        agent_type = excluded.agent_type, mode = excluded.mode, fence = excluded.fence, reason = excluded.reason,
-        acquired_at = excluded.acquired_at, expires_at = excluded.expires_at, released_at = null, release_reason = null
-      returning coord.describe_grant(l, v_now)
-    loop
-      v_locks := v_locks || v_grant;
-    end loop;
-  end if;
-  if jsonb_array_length(v_locks) <> cardinality(v_paths) then
-    perform coord.fail('internal_error', 'row-level security hid a lock that was just written');
-  end if;
-
-  return coord.close_call(v_call, true, case when v_fresh = '{}' then 'renewed' else 'acquired' end,
+  v_locks := coord.grant_locks(v_call, v_survey, v_paths, v_mode, v_ttl, p_reason, null, v_now);
+  return coord.close_call(v_call, true, case when v_survey.fresh = '{}' then 'renewed' else 'acquired' end,
     jsonb_build_object('repo', v_call.repo, 'locks', v_locks, 'next', 'Edit, then release_lock; acquire_lock again extends.')
     || case when array_to_string(p_paths, '') ~ '[*?]'
       then jsonb_strip_nulls(jsonb_build_object('widened', coord.widened(p_paths))) else '{}' end);
