@@ -298,6 +298,8 @@ begin
       when p_operation = 'acquire_lock' and coord.locks_held(v_caller.agent, v_profile.max_locks)
           + coalesce(jsonb_array_length(case when jsonb_typeof(p_resource -> 'paths') = 'array' then p_resource -> 'paths' end), 1) > v_profile.max_locks
         then jsonb_build_object('limit', 'max_locks', 'value', v_profile.max_locks, 'held', coord.locks_held(v_caller.agent, v_profile.max_locks))
+      when p_operation = 'get_work' and coord.tasks_claimed(v_caller.agent, v_profile.max_tasks) >= v_profile.max_tasks
+        then jsonb_build_object('limit', 'max_tasks', 'value', v_profile.max_tasks)
     end;
     if v_limit is not null then
       v_code := 'resource_limit_exceeded';
@@ -325,6 +327,7 @@ begin
       'max_ttl_seconds', v_profile.max_ttl_seconds, 'max_tasks', v_profile.max_tasks,
       'max_writes_per_hour', v_profile.max_writes_per_hour, 'max_payload_bytes', v_profile.max_payload_bytes),
     'used', jsonb_build_object('locks', coord.locks_held(v_caller.agent, v_profile.max_locks),
+      'tasks', coord.tasks_claimed(v_caller.agent, v_profile.max_tasks),
       'writes_this_hour', v_profile.max_writes_per_hour - coord.writes_left(v_caller.agent, v_profile.max_writes_per_hour)),
     'network_policy', v_profile.network_policy, 'guardrails', v_profile.guardrails, 'capabilities', v_profile.capabilities);
 end

@@ -123,36 +123,9 @@ comment on column coord.lock_tickets.uncovered is 'Those of paths that its owner
 create index lock_tickets_by_repo on coord.lock_tickets (repo);
 create index lock_tickets_by_owner on coord.lock_tickets (agent, session_id, session_live);
 
--- No sub-select for the owner: bodies touch few rows, and setting one up costs more than it saves.
--- Realtime knows nothing of coord.admit: for its roles the policy itself looks whether the
--- principal is enabled and has the role, or an open subscription would outlive disable_agent.
 do $$
-declare
-  v_table text;
 begin
-  foreach v_table in array array['locks', 'past_locks', 'lock_tickets'] loop
-    execute format($f$
-      alter table coord.%1$I enable row level security;
-      alter table coord.%1$I force row level security;
-      create policy repo_admitted on coord.%1$I
-        for all to coord_owner
-        using (
-          current_setting('coord.repos', true) in (repo, '*')
-          or repo = any (string_to_array(current_setting('coord.repos', true), ' ')));
-      create policy repo_granted on coord.%1$I
-        for all to coord_agent, coord_operator, coord_auditor
-        using (
-          repo = any (array(
-            select g.repo from coord.repo_grants g join coord.agents a on a.id = g.agent
-            where a.id = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
-              and a.enabled and a.role = current_user))
-          or (select a.all_repos from coord.agents a
-            where a.id = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
-              and a.enabled and a.role = current_user));
-      create policy janitor on coord.%1$I for all to coord_janitor using (true);
-      grant select on coord.%1$I to coord_agent, coord_operator, coord_auditor;
-    $f$, v_table);
-  end loop;
+  perform coord.protect_by_repo('locks'), coord.protect_by_repo('past_locks'), coord.protect_by_repo('lock_tickets');
 end
 $$;
 grant select, update, delete on coord.locks to coord_janitor;
@@ -194,6 +167,16 @@ begin
 end
 $$;
 comment on function coord.lock_places is 'Orders acquires whose paths overlap: exclusive on the targets, shared on what lies above them.';
+
+create function coord.try_places(p_places text[], p_targets text[]) returns boolean
+language sql
+begin atomic
+  -- Whoever is at one of them has it for a moment only.
+  select cardinality(p_places) <= 256 and bool_and(case when p.place = any (p_targets)
+    then pg_try_advisory_xact_lock(hashtextextended(p.place, 2)) else pg_try_advisory_xact_lock_shared(hashtextextended(p.place, 2)) end)
+  from unnest(p_places) p (place);
+end;
+comment on function coord.try_places is 'The same without waiting: whether all of them could be had.';
 
 create function coord.locks_at(p_places text[], p_targets text[]) returns setof coord.locks
 language plpgsql stable rows 2
@@ -795,6 +778,8 @@ begin
   select coalesce(jsonb_agg(jsonb_build_object('path', f.path, 'holder', f.agent, 'session_id', f.session_id, 'fence', f.fence)
     order by f.path, f.agent), '[]')
   into v_released from freed f;
+  perform coord.tell(f.holder, v_call.repo, 'lock_broken', format('Your lock on %s was broken by %s: %s', f.path, v_call.agent, p_reason))
+  from jsonb_to_recordset(v_released) f (holder text, path text);
   return coord.close_call(v_call, true, 'released', jsonb_build_object('repo', v_call.repo, 'released', v_released), p_reason);
 end
 $$;
@@ -1051,16 +1036,16 @@ $$;
 -- The contract -------------------------------------------------------------------------
 
 create domain coord_v1.paths as text[];
-comment on domain coord_v1.paths is $$Repo-relative: src/a.rs is a file, src/ a directory with all below it, ./ everything.
+comment on domain coord_v1.paths is $$src/a.rs, src/ with all below it, or ./ for everything.
 @schema {"minItems": 1, "maxItems": 64}$$;
 create domain coord_v1.lock_mode as text;
-comment on domain coord_v1.lock_mode is $$exclusive to edit; shared to keep others from editing what you read.
+comment on domain coord_v1.lock_mode is $$shared keeps others from editing what you read.
 @schema {"enum": ["exclusive", "shared"]}$$;
 create domain coord_v1.ttl_seconds as integer;
 comment on domain coord_v1.ttl_seconds is $$Lease in seconds.
 @schema {"minimum": 30, "maximum": 28800}$$;
 create domain coord_v1.wait_seconds as integer;
-comment on domain coord_v1.wait_seconds is $$How long to wait in line if it is not free.
+comment on domain coord_v1.wait_seconds is $$Wait in line so long.
 @schema {"minimum": 0, "maximum": 3600}$$;
 create domain coord_v1.ticket as text;
 comment on domain coord_v1.ticket is $$Place in line, as acquire_lock gave it: W-17.
@@ -1081,12 +1066,12 @@ create function coord_v1.acquire_lock(
   wait_seconds coord_v1.wait_seconds default 0
 ) returns jsonb language sql
 return coord.acquire_lock(repo, paths, mode, ttl_seconds, reason, wait_seconds);
-comment on function coord_v1.acquire_lock is $$Lock files or directories before editing them, all or nothing. Answers acquired, renewed (yours already, extended) or held (somebody else's; blockers says whose and how long).
+comment on function coord_v1.acquire_lock is $$Lock files or directories before editing them, all or nothing. held: somebody else has them; blockers says who and how long.
+Answers acquired, renewed (yours already, extended) or held (somebody else's).
 A path is a file (src/a.rs), a directory with all below it (src/), everything (./), a glob, which locks the directory it stands in (widened says which), or a resource with a scheme of path_schemes (port:5432).
 Owner is the session. blockers shows about 20 at most; one that is `waiting` is in line before you. Each lock has a fence: a number that rises with every new holder; pass it to verify_locks before you commit.
 With wait_seconds you get a place in line: queued, with ticket, position and retry_after_seconds. Make the same call again within that time, until it answers something else; after three times as long in silence the place is lost. First come, first served. deadlock, with cycle, where waiting would never end. With wait_seconds 0, or when it is over: held.
 Outcomes: acquired, renewed, held, queued, deadlock, denied. Errors: paths_required, too_many_paths, path_*, mode_unknown, ttl_out_of_range, wait_out_of_range, argument_too_long, repo_required, repo_invalid, repo_not_granted, session_ended.
-@title Acquire locks
 @toolset core
 @idempotent$$;
 
@@ -1095,10 +1080,9 @@ create function coord_v1.release_lock(
   repo coord_v1.repo default null
 ) returns jsonb language sql
 return coord.release_lock(repo, paths);
-comment on function coord_v1.release_lock is $$Release your locks as soon as you are done; without paths, all this session holds in the repo.
+comment on function coord_v1.release_lock is $$Release your locks as soon as you are done; without paths, all in the repo.
 Ends your waiting for these paths too (cancelled[]).
 Outcomes: released with released[]; not_held when none of paths is held by this session, with who holds it; denied. Errors: paths_required, too_many_paths, path_*, repo_required, repo_invalid, repo_not_granted, session_ended.
-@title Release locks
 @toolset core
 @idempotent$$;
 
@@ -1107,9 +1091,8 @@ create function coord_v1.check_locks(
   repo coord_v1.repo default null
 ) returns jsonb language sql stable
 return coord.check_locks(repo, paths);
-comment on function coord_v1.check_locks is $$See who holds what: live locks that overlap paths (all by default), newest first.
+comment on function coord_v1.check_locks is $$See who holds what: locks that overlap paths; without them, all.
 Without repo and paths: those of every repository you are granted. Answers locks[] (at most 200), each with its number of waiters, and total. Errors: too_many_paths, path_*, repo_required, repo_invalid, repo_not_granted.
-@title Check locks
 @toolset core
 @resource locks://current$$;
 
@@ -1122,7 +1105,6 @@ return coord.verify_locks(repo, paths, fences);
 comment on function coord_v1.verify_locks is $$Check before a commit that each path is covered by a live exclusive lock of yours and each fence is still yours.
 Answers covered[] with the lock and the fence behind each path, and decision: what a hook does under the repository's policy (allow, warn, deny).
 Outcomes: covered (ok true); not_covered with problems[]: not_held, held_by_other, only_shared, stale_fence. Errors: paths_required, too_many_paths, fences_do_not_match, path_*, repo_required, repo_invalid, repo_not_granted.
-@title Verify locks
 @toolset full$$;
 
 create function coord_v1.force_release_lock(
@@ -1133,7 +1115,6 @@ create function coord_v1.force_release_lock(
 return coord.force_release_lock(repo, paths, reason);
 comment on function coord_v1.force_release_lock is $$Break locks that somebody else holds; operators and agents of trust 3, with a reason, always audited.
 Outcomes: released with the prior holders; denied. Errors: reason_required, paths_required, too_many_paths, path_*, argument_too_long, repo_required, repo_invalid, repo_not_granted, insufficient_trust_level.
-@title Break locks
 @toolset full
 @destructive$$;
 
