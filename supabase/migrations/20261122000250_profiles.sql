@@ -484,7 +484,7 @@ language sql stable
 begin atomic
   select 'profile', p.key, p.value - array(
     select k.key from jsonb_each(p.value) k
-    where k.value in ('null', '{}', '[]') and k.key <> 'allowed' or k.key = 'enabled' and k.value = 'true')
+    where k.value in ('null', '{}', '[]') and k.key not in ('allowed', 'capabilities') or k.key = 'enabled' and k.value = 'true')
   from jsonb_each(coalesce(p_config -> 'profiles', '{}')) p
   union all
   select 'network_policy', n.key, jsonb_strip_nulls(n.value || jsonb_build_object(

@@ -122,7 +122,7 @@ begin
         -- What the protocol takes for granted is left out: tools are listed into every context.
         'annotations', jsonb_strip_nulls(jsonb_build_object('openWorldHint', false,
           'readOnlyHint', case when l.reads then true end,
-          'destructiveHint', case when not l.reads and not coord.annotated(l.comment, 'destructive') then false end,
+          'destructiveHint', case when not l.reads then coord.annotated(l.comment, 'destructive') end,
           'idempotentHint', case when not l.reads and coord.annotated(l.comment, 'idempotent') then true end)))
       order by l.toolset, l.name) filter (where l.prompt is null and (l.toolset = 'core' or p_toolset is distinct from 'core')), '[]'),
     'resources', coalesce(json_agg(jsonb_build_object(

@@ -1580,7 +1580,6 @@ create function coord.prompt_start_work(p_task_types text[]) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
-  perform coord.open_read('get_task');
   return coord.one_prompt('Claim, do, complete',
     format(E'Take the next piece of work%s and see it through:\n', ' of the types ' || array_to_string(p_task_types, ', '))
     || E'1. start_session says what you left open and what others handed over.\n'
@@ -1594,7 +1593,6 @@ create function coord.prompt_finish_work() returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
-  perform coord.open_read('get_task');
   return coord.one_prompt('Hand over and end',
     E'You are about to stop. Leave nothing behind that holds others up:\n'
     || E'1. complete_work what is done; return_work what is not, with the reason.\n'
