@@ -50,7 +50,8 @@
 --
 -- Lock order: session row, the repository's graph (an advisory lock, taken by whatever
 -- may end a task without completing it, because that reaches an unknown part of the
--- graph), tasks by number, places of locks, lock rows. Claims wait for nothing: they
+-- graph, and by what ties tasks to failed ones), dedup keys (advisory), tasks by number,
+-- places of locks, lock rows. Claims wait for nothing: they
 -- skip locked tasks, and places that somebody is at.
 
 set role coord_owner;
@@ -502,6 +503,10 @@ begin
   if v_call.answer is not null then return v_call.answer; end if;
   v_task := coord.task_from(v_call, p_spec, '');
   v_depends_on := array(select coord.task_number(d) from unnest(coord.text_array('depends_on', p_spec -> 'depends_on', 100, 20)) d);
+  if v_task.on_dependency_failure = 'wait' and v_depends_on <> '{}' then
+    -- Nobody retries what it would wait for, until it is tied to it.
+    perform coord.lock_graph(v_call.repo);
+  end if;
   if v_task.dedup_key is not null then
     v_known := coord.open_task_of_key(v_call.repo, v_task.dedup_key);
     if v_known is not null then
@@ -573,6 +578,10 @@ begin
     v_ties := v_ties || jsonb_build_object(v_item.key, v_needs);
   end loop;
 
+  perform coord.lock_graph(v_call.repo) where p_tasks @> '[{"on_dependency_failure": "wait"}]';
+  -- In one order, whatever order two graphs name them in.
+  perform coord.open_task_of_key(v_call.repo, k.key)
+  from (select distinct t ->> 'dedup_key' as key from jsonb_array_elements(p_tasks) t where t ->> 'dedup_key' <> '' order by 1) k;
   -- What needs nothing of the rest goes first, then what needs only that, and so on.
   while v_ties <> '{}' loop
     select array_agg(e.key order by e.key collate "C") into v_free from jsonb_each(v_ties) e
@@ -784,7 +793,7 @@ begin
       'tasks', v_tasks, 'reasons', coord.why_none(v_call, cardinality(v_passed), v_lacking), 'retry_after_seconds', 5)
       || case when p_wait_seconds > 0 then jsonb_build_object('wait_seconds_left', p_wait_seconds,
         'next', 'Make the same call again every few seconds while you want to wait.')
-      else jsonb_build_object('next', 'Nothing for you now. Ask again later, or with wait_seconds.') end, p_audited => v_reclaimed);
+      else jsonb_build_object('next', 'Nothing for you now. Ask again later, or with wait_seconds.') end, p_audited => false);
   end if;
   -- A short lease needs renewals as often.
   if v_lease / 4 < v_session.renew_every then
