@@ -68,6 +68,7 @@ select set_eq(
   $$select f.name::text from functions f where f.owner = 'coord_janitor'$$,
   array[
     'admit',            -- the token's check: who calls is not known yet
+    'admit_as',         -- the body of admit
     'refuse_token',     -- part of admit: says what is wrong with the claims
     'open_session',     -- part of admit: the session's row before there is a caller
     'renew_session',    -- the same
@@ -86,6 +87,8 @@ select set_eq(
     'purge_refusals',   -- forgets old refusals
     'team',             -- sessions belong to no repository; it shows those of agents that share one with the caller
     'waiting_circle',   -- a circle of waiting may lead through repos the caller does not see; it shows nothing of those
+    'author_trust',     -- the trust of the author of a change, which another agent or a webhook submits; it shows nothing else
+    'tidy_verifications', -- takes verification jobs back, forgets changesets that ended long ago
     'seal_batches',     -- seals rows of everybody, from housekeeping too, where nobody calls
     'empty_audit_details', -- erases details of another principal's rows, for the operator's erase_audit_details
     'maintain'          -- the bounded housekeeping as a whole

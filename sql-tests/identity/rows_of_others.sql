@@ -9,7 +9,8 @@ select tests.as_operator($q$coord_v1.register_agent('spectator', 'person', 'audi
 select tests.as_agent(agent, $$coord_v1.acquire_lock('{held,gone}', reason => 'a secret')$$, '{"idempotency-key": "one"}') ->> 'outcome' as quiet,
   tests.as_agent(agent, $$coord_v1.release_lock('{gone}')$$) ->> 'outcome' as quiet2,
   tests.as_agent(agent, $$coord_v1.acquire_lock('{held}', wait_seconds => 60)$$, '{"x-session-id": "second"}') ->> 'outcome' as quiet3,
-  tests.as_agent(agent, $$coord_v1.check_network('example.com')$$) ->> 'decision' as quiet4
+  tests.as_agent(agent, $$coord_v1.check_network('example.com')$$) ->> 'decision' as quiet4,
+  tests.as_agent(agent, $$coord_v1.submit_changeset(repeat('a', 40), repeat('b', 40), '{a/secret}')$$) ->> 'outcome' as quiet5
 from unnest(array['agent-a', 'agent-c']) agent;
 do $$
 declare

@@ -277,12 +277,11 @@ end
 $$;
 comment on function coord.refuse_token is 'Says what is wrong with a token that coord.admit did not take.';
 
-create function coord.admit() returns coord.caller
-language plpgsql security definer set search_path = ''
+create function coord.admit_as(p_role text) returns coord.caller
+language plpgsql
 as $$
 declare
   v_claims jsonb := coord.claims();
-  v_role text := current_setting('role');
   v_session text;
   v_principal record;
   v_caller coord.caller;
@@ -321,15 +320,15 @@ begin
     perform coord.fail('token_revoked');
   elsif not v_principal.enabled then
     perform coord.fail('agent_disabled', v_principal.disabled_reason);
-  elsif v_principal.role <> v_role or v_claims ->> 'role' is distinct from v_role then
+  elsif v_principal.role <> p_role or v_claims ->> 'role' is distinct from p_role then
     perform coord.fail('role_not_allowed', format('%s is registered as %s', v_claims ->> 'sub', v_principal.role));
   end if;
   if v_principal.profile_name is null then
-    if v_role = 'coord_agent' then
+    if p_role = 'coord_agent' then
       perform coord.fail('no_profile', format('no profile applies to %s', v_claims ->> 'sub'));
     end if;
     -- People are bound by their role, unless they are assigned a profile.
-    v_principal.profile := row(substr(v_role, 7), true, case v_role when 'coord_operator' then 4 else 1 end, '{*}', '{}',
+    v_principal.profile := row(substr(p_role, 7), true, case p_role when 'coord_operator' then 4 else 1 end, '{*}', '{}',
       2147483647, 64, 28800, 2147483647, 2147483647, 2147483647, null, 'enforce', '{*}')::coord.effective_profiles;
   elsif not v_principal.profile_enabled then
     perform coord.fail('profile_disabled', format('profile %s is disabled', v_principal.profile_name));
@@ -337,7 +336,7 @@ begin
     perform coord.fail('agent_suspended', format('profile %s gives %s no trust', v_principal.profile_name, v_claims ->> 'sub'));
   end if;
   v_caller := row(v_claims ->> 'sub', coalesce(nullif(left(v_claims ->> 'agent_type', 50), ''), v_principal.agent_type),
-    v_role, v_session, v_claims ->> 'jti');
+    p_role, v_session, v_claims ->> 'jti');
 
   -- Without this, a view that no row could be put into would be a server error.
   if current_setting('request.method', true) not in ('GET', 'HEAD') and current_setting('request.path', true) !~ '^/(rpc/|$)' then
@@ -357,6 +356,15 @@ begin
   perform set_config('coord.repos', v_principal.repos, true), set_config('coord.caller', v_caller::text, true),
     set_config('coord.profile', v_principal.profile::text, true), set_config('coord.claims', current_setting('request.jwt.claims'), true);
   return v_caller;
+end
+$$;
+comment on function coord.admit_as is 'Checks the claims for a role, opens or renews the session and tells who calls; refuses everything else.';
+
+create function coord.admit() returns coord.caller
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  return coord.admit_as(current_setting('role'));
 end
 $$;
 comment on function coord.admit is 'Checks the token behind this call, opens or renews its session and tells who calls; refuses everything else.';
@@ -383,7 +391,7 @@ begin
   if current_setting('role') in ('coord_agent', 'coord_operator', 'coord_auditor') then
     perform coord.admit();
   elsif current_setting('role') = 'anon' and current_setting('search_path') ~ '^"?coord_v1"?(,|$)'
-    and current_setting('request.path', true) not in ('/rpc/health', '/') then
+    and current_setting('request.path', true) !~ '^/(rpc/(health|webhook_[a-z]+))?$' then
     -- The grants refuse it as well; this says why.
     perform coord.refuse_anonymous();
   end if;

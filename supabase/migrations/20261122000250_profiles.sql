@@ -491,7 +491,11 @@ begin atomic
     'allow', coord.canonical_patterns(n.value -> 'allow'), 'deny', coord.canonical_patterns(n.value -> 'deny')))
   from jsonb_each(coalesce(p_config -> 'network_policies', '{}')) n
   union all
-  select 'default', d.key, d.value from jsonb_each(coalesce(p_config -> 'defaults', '{}')) d;
+  select 'default', d.key, d.value from jsonb_each(coalesce(p_config -> 'defaults', '{}')) d
+  union all
+  select 'verification', v.key, v.value - array(
+    select k.key from jsonb_each(v.value) k where k.value in ('{}', '[]') or k.key = 'sensitive' and k.value = 'false')
+  from jsonb_each(coalesce(p_config -> 'verification', '{}')) v;
 end;
 comment on function coord.wanted is 'A configuration in the form of coord.declared.';
 
@@ -501,14 +505,15 @@ as $$
 declare
   v_text text;
 begin
-  perform coord.check_keys('the top', p_config, 'profiles', 'defaults', 'network_policies');
-  foreach v_text in array array['profiles', 'defaults', 'network_policies'] loop
+  perform coord.check_keys('the top', p_config, 'profiles', 'defaults', 'network_policies', 'verification');
+  foreach v_text in array array['profiles', 'defaults', 'network_policies', 'verification'] loop
     if jsonb_typeof(p_config -> v_text) <> 'object' then
       perform coord.refuse_config(v_text, 'this is a mapping');
     end if;
   end loop;
   perform coord.check_profile(p.key, p.value) from jsonb_each(p_config -> 'profiles') p;
   perform coord.check_network_policy(n.key, n.value) from jsonb_each(p_config -> 'network_policies') n;
+  perform coord.check_verification_policy(v.key, v.value) from jsonb_each(p_config -> 'verification') v;
   select d.key into v_text from jsonb_each(p_config -> 'defaults') d
   where jsonb_typeof(d.value) <> 'string' or d.key <> '*' and d.key !~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,49}$' limit 1;
   if found then
@@ -570,11 +575,11 @@ begin
   for v_change in
     select coalesce(w.kind, d.kind) as kind, coalesce(w.name, d.name) as name, d.spec as before, w.spec as after
     from coord.wanted(v_config) w
-    full join coord.declared() d on d.kind = w.kind and d.name = w.name
+    full join (select * from coord.declared() union all select * from coord.declared_verification()) d on d.kind = w.kind and d.name = w.name
     where w.spec is distinct from d.spec
       -- Gone from a section that the configuration speaks of.
       and (w.kind is not null or p_prune and d.managed
-        and v_config ? case d.kind when 'network_policy' then 'network_policies' else d.kind || 's' end)
+        and v_config ? case d.kind when 'network_policy' then 'network_policies' when 'verification' then 'verification' else d.kind || 's' end)
     order by 1, 2
   loop
     if v_change.before is null then
@@ -589,6 +594,7 @@ begin
 
   -- Written even for a plan, and undone by it: what cannot be applied is refused the same way.
   begin
+    perform coord.write_verification(v_added || v_changed, v_removed, v_call.agent);
     delete from coord.profile_defaults d
     using jsonb_array_elements(v_removed) r where r ->> 'kind' = 'default' and d.agent_type = r ->> 'name';
     insert into coord.network_policies as n (name, description, extends, allow, deny, fallback, changed_by)
@@ -696,7 +702,7 @@ comment on domain coord_v1.operation is $$Name of a function, as acquire_lock.
 create domain coord_v1.resource as jsonb;
 comment on domain coord_v1.resource is $$What it would be about: {"repo", "paths": [], "ttl_seconds"}.$$;
 create domain coord_v1.config as jsonb;
-comment on domain coord_v1.config is $$Configuration as in agents/*.yaml: {"profiles": {…}, "defaults": {…}, "network_policies": {…}}.$$;
+comment on domain coord_v1.config is $$Configuration as in agents/*.yaml: {"profiles": {…}, "defaults": {…}, "network_policies": {…}, "verification": {…}}.$$;
 create domain coord_v1.profile_spec as jsonb;
 comment on domain coord_v1.profile_spec is $$What a profile says: description, extends, enabled, trust, allowed, blocked, limits, network_policy, guardrails, capabilities.$$;
 
@@ -716,7 +722,7 @@ comment on function coord_v1.my_profile is $$Who you are here: profile, trust, p
 create function coord_v1.apply_config(config coord_v1.config, plan boolean default false, prune boolean default true) returns jsonb
 language sql
 return coord.apply_config('apply_config', config, plan, prune);
-comment on function coord_v1.apply_config is $$Make profiles, defaults and network policies what a configuration says, all or nothing; with plan, only tell what would change.
+comment on function coord_v1.apply_config is $$Make profiles, defaults, network and verification policies what a configuration says, all or nothing; with plan, only tell what would change.
 What earlier configurations brought and this one leaves out of a section is removed, unless prune is false. The built-in profile standard stays until a configuration names it.
 Outcomes: planned, applied, unchanged, with added[], changed[], removed[]. The details of config_invalid begin with the place: profiles/NAME/KEY. Errors: config_invalid.
 @toolset full

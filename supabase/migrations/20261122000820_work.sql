@@ -73,6 +73,8 @@ create table coord.tasks (
   capabilities text[] not null,
   agent_types text[] not null,
   not_agents text[] not null,
+  only_agents text[] not null,
+  requires_tier integer,
   lane uuid not null,
   depends_on bigint[] not null,
   on_dependency_failure text not null,
@@ -109,6 +111,7 @@ create table coord.tasks (
   constraint attempts_are_counts check (0 <= failures and failures <= attempt and failures < max_attempts),
   constraint priority_is_a_step check (priority between 1 and 10),
   constraint trust_is_a_level check (min_trust between 1 and 4),
+  constraint tier_is_a_tier check (requires_tier between 0 and 4),
   constraint failure_has_an_effect check (on_dependency_failure in ('fail', 'wait', 'ignore'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 comment on table coord.tasks is 'Open tasks: pending and claimed ones.';
@@ -138,6 +141,8 @@ create table coord.past_tasks (
   capabilities text[] not null,
   agent_types text[] not null,
   not_agents text[] not null,
+  only_agents text[] not null,
+  requires_tier integer,
   depends_on bigint[] not null,
   on_dependency_failure text not null,
   deadline timestamptz,
@@ -231,7 +236,7 @@ insert into coord.error_codes (code, status, meaning, remedy) values
   ('max_tasks_out_of_range', 400, 'max_tasks is between 1 and 10.', 'Leave it out for 1.'),
   ('lease_out_of_range', 400, 'lease_seconds is between 60 and 28800.', 'Leave it out for 900; any call renews it.'),
   ('delay_out_of_range', 400, 'delay_seconds is between 0 and 86400.', 'Leave it out for 0.'),
-  ('requires_invalid', 400, 'The requirements cannot be read.', 'Pass {"capabilities": [], "min_trust": 1, "agent_types": [], "not_agents": []}; each may be left out.'),
+  ('requires_invalid', 400, 'The requirements cannot be read.', 'Pass {"capabilities": [], "min_trust": 1, "agent_types": [], "agents": [], "not_agents": [], "tier": 2}; each may be left out.'),
   ('deadline_passed', 422, 'The deadline is past already.', 'Pass a time that is ahead, or none.'),
   ('dependency_unknown', 422, 'A dependency is no task of this repository.', 'Submit it first, or in the same submit_graph.'),
   ('dependency_on_itself', 422, 'A task cannot depend on itself.', 'Take it out of depends_on.'),
@@ -285,7 +290,7 @@ return jsonb_strip_nulls(jsonb_build_object(
   'title', p_task.title, 'description', p_task.description, 'input', p_task.input, 'priority', p_task.priority,
   'submitted_by', p_task.submitted_by, 'deadline', p_task.deadline, 'lease_until', p_task.lease_until,
   'seconds_left', coord.seconds_until(p_task.lease_until), 'failures', nullif(p_task.failures, 0),
-  'max_attempts', p_task.max_attempts, 'last_failure', p_task.history -> -1,
+  'max_attempts', p_task.max_attempts, 'last_failure', p_task.history -> -1, 'requires_tier', p_task.requires_tier,
   'dependencies', case when p_task.depends_on <> '{}' then coord.dependency_results(p_task.depends_on) end))
   || jsonb_build_object('locks', coalesce(p_locks, '[]'));
 comment on function coord.describe_claim is 'A task as its claimant is told.';
@@ -329,7 +334,7 @@ comment on function coord.moment is 'A time from a specification.';
 
 create function coord.lane(p_task coord.tasks) returns uuid
 language sql immutable
-return md5(jsonb_build_array(p_task.task_type, p_task.min_trust, p_task.capabilities, p_task.agent_types, p_task.not_agents)::text)::uuid;
+return md5(jsonb_build_array(p_task.task_type, p_task.min_trust, p_task.capabilities, p_task.agent_types, p_task.not_agents, p_task.only_agents)::text)::uuid;
 comment on function coord.lane is 'What tasks have in common that the same agents may run.';
 
 create function coord.task_from(p_call coord.call, p_spec jsonb, p_place text) returns coord.tasks
@@ -383,11 +388,13 @@ begin
   elsif jsonb_typeof(v_requires) <> 'object' then
     perform coord.fail('requires_invalid', p_place || 'requires is an object');
   end if;
-  select k into v_key from jsonb_object_keys(v_requires) k where k not in ('capabilities', 'min_trust', 'agent_types', 'not_agents') limit 1;
+  select k into v_key from jsonb_object_keys(v_requires) k where k not in ('capabilities', 'min_trust', 'agent_types', 'agents', 'not_agents', 'tier') limit 1;
   if found then
     perform coord.fail('requires_invalid', format('%s%s is no requirement', p_place, quote_literal(left(v_key, 50))));
   elsif v_trust !~ '^[1-4]$' then
     perform coord.fail('requires_invalid', p_place || 'min_trust is 1 to 4');
+  elsif v_requires ->> 'tier' !~ '^[0-4]$' then
+    perform coord.fail('requires_invalid', p_place || 'tier is 0 to 4');
   end if;
   v_task.min_trust := coalesce(v_trust::integer, 1);
   v_task.capabilities := coord.text_array(p_place || 'capabilities', v_requires -> 'capabilities', 20, 50);
@@ -395,6 +402,8 @@ begin
   v_task.not_agents := array(
     select distinct case a when '@submitter' then p_call.agent else a end collate "C"
     from unnest(coord.text_array(p_place || 'not_agents', v_requires -> 'not_agents', 50, 100)) a order by 1);
+  v_task.only_agents := coord.text_array(p_place || 'agents', v_requires -> 'agents', 50, 100);
+  v_task.requires_tier := (v_requires ->> 'tier')::integer;
   v_task.paths := coord.canonical_paths(nullif(coord.text_array(p_place || 'paths', p_spec -> 'paths', 64, 4096), '{}'));
   v_task.depends_on := '{}';
   v_task.state := 'pending';
@@ -461,9 +470,9 @@ begin
   v_task.unmet := cardinality(v_unmet);
   v_task.lane := coord.lane(v_task);
   insert into coord.tasks (id, number, repo, task_type, title, description, input, priority, paths, min_trust, capabilities, agent_types,
-    not_agents, lane, depends_on, on_dependency_failure, deadline, max_attempts, dedup_key, retry_of, submitted_by, submitted_at, turn_at, unmet)
+    not_agents, only_agents, requires_tier, lane, depends_on, on_dependency_failure, deadline, max_attempts, dedup_key, retry_of, submitted_by, submitted_at, turn_at, unmet)
   values (v_task.id, v_task.number, v_task.repo, v_task.task_type, v_task.title, v_task.description, v_task.input, v_task.priority, v_task.paths,
-    v_task.min_trust, v_task.capabilities, v_task.agent_types, v_task.not_agents, v_task.lane, v_task.depends_on, v_task.on_dependency_failure,
+    v_task.min_trust, v_task.capabilities, v_task.agent_types, v_task.not_agents, v_task.only_agents, v_task.requires_tier, v_task.lane, v_task.depends_on, v_task.on_dependency_failure,
     v_task.deadline, v_task.max_attempts, v_task.dedup_key, v_task.retry_of, v_task.submitted_by, v_task.submitted_at, v_task.turn_at, v_task.unmet);
   insert into coord.task_dependencies (depends_on, task, repo) select d, v_task.number, v_task.repo from unnest(v_unmet) d;
   return v_task;
@@ -627,27 +636,28 @@ as $$
 begin
   return query
     with recursive heads as (
-      (select t.lane, t.turn_at, t.number, t.task_type, t.min_trust, t.capabilities, t.agent_types, t.not_agents
+      (select t.lane, t.turn_at, t.number, t.task_type, t.min_trust, t.capabilities, t.agent_types, t.not_agents, t.only_agents
       from coord.tasks t
       where t.repo = p_call.repo and t.state = 'pending' and t.unmet = 0 and t.next_at is null
       order by t.lane, t.turn_at, t.number limit 1)
       union all
       -- From lane to lane by the index: as many probes as lanes, whatever their length.
       select n.* from heads h cross join lateral (
-        select t.lane, t.turn_at, t.number, t.task_type, t.min_trust, t.capabilities, t.agent_types, t.not_agents
+        select t.lane, t.turn_at, t.number, t.task_type, t.min_trust, t.capabilities, t.agent_types, t.not_agents, t.only_agents
         from coord.tasks t
         where t.repo = p_call.repo and t.lane > h.lane and t.state = 'pending' and t.unmet = 0 and t.next_at is null
         order by t.lane, t.turn_at, t.number limit 1) n
     )
     select h.lane,
       h.min_trust <= p_trust and h.capabilities <@ p_capabilities and (h.agent_types = '{}' or p_call.agent_type = any (h.agent_types))
-        and p_call.agent <> all (h.not_agents),
+        and p_call.agent <> all (h.not_agents) and (h.only_agents = '{}' or p_call.agent = any (h.only_agents)),
       case
         when h.min_trust > p_trust then 'trust ' || h.min_trust
         when not h.capabilities <@ p_capabilities then 'capability '
           || array_to_string(array(select c from unnest(h.capabilities) c where c <> all (p_capabilities)), ', ')
         when h.agent_types <> '{}' and p_call.agent_type <> all (h.agent_types) then 'agent type ' || array_to_string(h.agent_types, ' or ')
         when p_call.agent = any (h.not_agents) then 'another agent than ' || p_call.agent
+        when h.only_agents <> '{}' and p_call.agent <> all (h.only_agents) then 'agent ' || array_to_string(h.only_agents, ' or ')
       end
     from heads h
     where p_task_types is null or h.task_type = any (p_task_types)
@@ -918,10 +928,10 @@ begin
     delete from coord.task_dependencies d where d.task = p_task.number;
   end if;
   insert into coord.past_tasks (id, number, repo, task_type, title, description, input, priority, paths, min_trust, capabilities, agent_types,
-    not_agents, depends_on, on_dependency_failure, deadline, max_attempts, dedup_key, retry_of, submitted_by, submitted_at, attempt, failures,
+    not_agents, only_agents, requires_tier, depends_on, on_dependency_failure, deadline, max_attempts, dedup_key, retry_of, submitted_by, submitted_at, attempt, failures,
     history, agent, agent_type, session_id, claimed_at, state, finished_at, reason, result, error)
   values (p_task.id, p_task.number, p_task.repo, p_task.task_type, p_task.title, p_task.description, p_task.input, p_task.priority, p_task.paths,
-    p_task.min_trust, p_task.capabilities, p_task.agent_types, p_task.not_agents, p_task.depends_on, p_task.on_dependency_failure, p_task.deadline,
+    p_task.min_trust, p_task.capabilities, p_task.agent_types, p_task.not_agents, p_task.only_agents, p_task.requires_tier, p_task.depends_on, p_task.on_dependency_failure, p_task.deadline,
     p_task.max_attempts, p_task.dedup_key, p_task.retry_of, p_task.submitted_by, p_task.submitted_at, p_task.attempt, p_task.failures,
     p_task.history, p_task.agent, p_task.agent_type, p_task.session_id, p_task.claimed_at, p_state, clock_timestamp(), p_reason, p_result, p_error);
 end
@@ -1091,7 +1101,8 @@ begin
     return coord.close_call(v_call, true, 'completed', jsonb_build_object(
       'task', p_task, 'attempt', v_task.attempt, 'released', v_released, 'unblocked', coord.task_names(array(
         select t.number from coord.tasks t where t.number = any (v_waiting) and t.unmet = 0)),
-      'next', 'get_work for the next task.'));
+      'next', case when v_task.requires_tier is null then 'get_work for the next task.'
+        else 'submit_changeset with this task, to have it verified; then get_work for the next.' end));
   end if;
   v_task := coord.fail_attempt(v_task, p_error, false);
   v_released := coord.release_locks_of_task(v_task, 'released');
@@ -1461,7 +1472,7 @@ return jsonb_strip_nulls(jsonb_build_object(
     'history', nullif(p_task -> 'history', '[]'), 'finished_at', p_task -> 'finished_at', 'reason', p_task -> 'reason',
     'result', p_task -> 'result', 'error', p_task -> 'error'))
   || jsonb_build_object('requires', jsonb_build_object('capabilities', p_task -> 'capabilities', 'min_trust', p_task -> 'min_trust',
-    'agent_types', p_task -> 'agent_types', 'not_agents', p_task -> 'not_agents'));
+    'agent_types', p_task -> 'agent_types', 'not_agents', p_task -> 'not_agents', 'agents', p_task -> 'only_agents', 'tier', p_task -> 'requires_tier'));
 comment on function coord.describe_task is 'A task as get_task answers it.';
 
 create function coord.brief_tasks(p_numbers bigint[]) returns jsonb
@@ -1492,6 +1503,7 @@ begin
     perform coord.fail('task_not_found', format('%s is no task that %s reaches', coord.task_name(v_number), v_caller.agent));
   end if;
   return coord.describe_task(v_task) || jsonb_build_object(
+    'verification', coord.task_verification(v_number),
     'depends_on', coord.brief_tasks(array(select jsonb_array_elements_text(v_task -> 'depends_on')::bigint)),
     'needed_by', coord.brief_tasks(array(select d.task from coord.task_dependencies d where d.depends_on = v_number order by d.task limit 100)));
 end
@@ -1638,7 +1650,7 @@ create domain coord_v1.max_attempts as integer;
 comment on domain coord_v1.max_attempts is $$Tries until it is dead.
 @schema {"minimum": 1, "maximum": 20}$$;
 create domain coord_v1.task_requires as jsonb;
-comment on domain coord_v1.task_requires is $$Who may: {capabilities[], min_trust, agent_types[], not_agents[]}.$$;
+comment on domain coord_v1.task_requires is $$Who may: {capabilities[], min_trust, agent_types[], agents[], not_agents[]}; verification tier.$$;
 create domain coord_v1.task_paths as text[];
 comment on domain coord_v1.task_paths is $$Locked with the claim.$$;
 create domain coord_v1.dedup_key as text;
@@ -1683,7 +1695,7 @@ return coord.submit_work(repo, jsonb_build_object(
   'dedup_key', dedup_key));
 comment on function coord_v1.submit_work is $$Queue a task for whoever may do it.
 Priority ages: a step is worth ten minutes, so a task of priority p is passed by nothing submitted more than (p - 1) x 10 minutes after it. depends_on names tasks of the repository; when one dies or is cancelled the task dies too (fail), waits until it is retried and done (wait), or goes on (ignore).
-requires.not_agents: names, @submitter for yourself, @dependencies for whoever completed what it depends on, so that nobody reviews their own work. paths are locked for whoever claims it.
+requires.agents: who alone may have it. requires.tier: how far its change has to be verified (submit_changeset). requires.not_agents: names, @submitter for yourself, @dependencies for whoever completed what it depends on, so that nobody reviews their own work. paths are locked for whoever claims it.
 Outcomes: submitted with task; duplicate with the open task that has the dedup_key; denied. Errors: argument_required, argument_too_long, argument_invalid, priority_out_of_range, attempts_out_of_range, requires_invalid, deadline_passed, task_invalid, dependency_unknown, dependency_on_itself, dependency_failed, path_*, repo_required, repo_invalid, repo_not_granted.
 @toolset core$$;
 
@@ -1800,7 +1812,7 @@ comment on function coord_v1.prompt_finish_work is $$How to stop without holding
 
 create view coord_v1.tasks with (security_invoker = true) as
   select 'T-' || t.number as task, t.id, t.number, t.repo, t.task_type, t.title, t.description, t.input, t.priority, t.state, t.unmet > 0 as blocked,
-    t.paths, t.depends_on, t.on_dependency_failure, t.min_trust, t.capabilities, t.agent_types, t.not_agents, t.deadline, t.dedup_key, t.retry_of,
+    t.paths, t.depends_on, t.on_dependency_failure, t.min_trust, t.capabilities, t.agent_types, t.not_agents, t.only_agents, t.requires_tier, t.deadline, t.dedup_key, t.retry_of,
     t.submitted_by, t.submitted_at, t.turn_at, case when t.state = 'claimed' then t.agent end as agent,
     case when t.state = 'claimed' then t.session_id end as session_id, t.attempt, t.failures, t.max_attempts, t.next_at,
     case when t.state = 'claimed' then t.claimed_at end as claimed_at, case when t.state = 'claimed' then t.lease_until end as lease_until,
@@ -1808,7 +1820,7 @@ create view coord_v1.tasks with (security_invoker = true) as
   from coord.tasks t
   union all
   select 'T-' || p.number, p.id, p.number, p.repo, p.task_type, p.title, p.description, p.input, p.priority, p.state, false,
-    p.paths, p.depends_on, p.on_dependency_failure, p.min_trust, p.capabilities, p.agent_types, p.not_agents, p.deadline, p.dedup_key, p.retry_of,
+    p.paths, p.depends_on, p.on_dependency_failure, p.min_trust, p.capabilities, p.agent_types, p.not_agents, p.only_agents, p.requires_tier, p.deadline, p.dedup_key, p.retry_of,
     p.submitted_by, p.submitted_at, null, p.agent,
     p.session_id, p.attempt, p.failures, p.max_attempts, null,
     p.claimed_at, null, p.history, p.finished_at, p.reason, p.result, p.error
@@ -1832,6 +1844,8 @@ comment on column coord_v1.tasks.min_trust is 'Trust it takes.';
 comment on column coord_v1.tasks.capabilities is 'Capabilities it takes.';
 comment on column coord_v1.tasks.agent_types is 'Kinds of agents that may do it; none for all.';
 comment on column coord_v1.tasks.not_agents is 'Who may not do it.';
+comment on column coord_v1.tasks.only_agents is 'Who alone may do it; none for everybody.';
+comment on column coord_v1.tasks.requires_tier is 'How far its change has to be verified: 0 static to 4 manual; the view verifications says how far it was.';
 comment on column coord_v1.tasks.deadline is 'If nobody has begun by then, it is dead.';
 comment on column coord_v1.tasks.dedup_key is 'One open task has it at a time.';
 comment on column coord_v1.tasks.retry_of is 'Number of the task that it tries again.';

@@ -39,7 +39,7 @@ create table coord.notices (
   text text not null,
   told_at timestamptz not null default clock_timestamp(),
   read_at timestamptz,
-  constraint kind_is_known check (kind in ('task_returned', 'task_cancelled', 'task_dead', 'lock_broken'))
+  constraint kind_is_known check (kind in ('task_returned', 'task_cancelled', 'task_dead', 'lock_broken', 'change_rejected'))
 ) with (fillfactor = 80);
 comment on table coord.notices is 'What agents have to be told.';
 create index notices_unread on coord.notices (agent, id) where read_at is null;
@@ -371,7 +371,7 @@ create view coord_v1.notices with (security_invoker = true) as
 comment on view coord_v1.notices is 'What agents were told, for 30 days: your own; all for operators and auditors.';
 comment on column coord_v1.notices.agent is 'Who is told.';
 comment on column coord_v1.notices.repo is 'Where it happened.';
-comment on column coord_v1.notices.kind is 'task_returned, task_cancelled, task_dead or lock_broken.';
+comment on column coord_v1.notices.kind is 'task_returned, task_cancelled, task_dead, lock_broken or change_rejected.';
 comment on column coord_v1.notices.text is 'What happened.';
 comment on column coord_v1.notices.told_at is 'When.';
 comment on column coord_v1.notices.read_at is 'When the agent read it.';
