@@ -33,6 +33,7 @@ begin
   end loop;
 end
 $$;
+insert into coord.webhook_events (source, digest, event, repo, body) values ('a', '\x01', 'push', 'github.com/acme/app', '{}'), ('a', '\x02', 'push', 'github.com/acme/other', '{}');
 update coord.locks set released_at = released_at - interval '2 hours' where released_at is not null;
 select tests.as_operator('coord_v1.maintain()') ->> 'outcome' as quiet \gset
 select tests.as_operator(format('coord_v1.verify_push(%L, %L)', jsonb_build_array(jsonb_build_object('id', 'abcdef1', 'agent', l.agent, 'sessions', jsonb_build_array(l.session_id),

@@ -960,7 +960,7 @@ begin
 end
 $$;
 
-create function coord.check_evidence(p_job coord.verification_jobs, p_evidence jsonb) returns void
+create function coord.check_evidence(p_job coord.verification_jobs, p_evidence jsonb, p_committed_at timestamptz) returns void
 language plpgsql
 as $$
 declare
@@ -982,7 +982,7 @@ begin
   elsif v_ended < v_started or v_ended > clock_timestamp() + interval '5 minutes' then
     perform coord.fail('evidence_invalid', 'it ended before it started, or has not ended yet');
   end if;
-  select coalesce(c.head_committed_at, c.submitted_at) into v_committed from coord.changesets c where c.number = p_job.changeset;
+  select coalesce(c.head_committed_at, p_committed_at, c.submitted_at) into v_committed from coord.changesets c where c.number = p_job.changeset;
   if v_started < v_committed then
     perform coord.fail('evidence_stale', format('it began at %s, the head is of %s', v_started, v_committed));
   end if;
@@ -990,11 +990,13 @@ end
 $$;
 comment on function coord.check_evidence is 'Refuses evidence that is incomplete, not for the head, or older than it.';
 
-create function coord.put_verdict(p_job coord.verification_jobs, p_passed boolean, p_evidence jsonb, p_by text) returns jsonb
+create function coord.put_verdict(
+  p_job coord.verification_jobs, p_passed boolean, p_evidence jsonb, p_by text, p_committed_at timestamptz default null
+) returns jsonb
 language plpgsql
 as $$
 begin
-  perform coord.check_evidence(p_job, p_evidence);
+  perform coord.check_evidence(p_job, p_evidence, p_committed_at);
   update coord.verification_jobs j
   set state = case when p_passed then 'passed' else 'failed' end, evidence = coord.redacted(p_evidence), reported_by = p_by,
     next_at = null, ended_at = clock_timestamp()
