@@ -88,7 +88,8 @@ select set_eq(
     'team',             -- sessions belong to no repository; it shows those of agents that share one with the caller
     'waiting_circle',   -- a circle of waiting may lead through repos the caller does not see; it shows nothing of those
     'author_trust',     -- the trust of the author of a change, which another agent or a webhook submits; it shows nothing else
-    'tidy_verifications', -- takes verification jobs back, forgets changesets that ended long ago
+    'reclaim_verifications', -- takes verification jobs back whose leases or times ran out
+    'tidy_verifications', -- the same from housekeeping; forgets changesets that ended long ago
     'act_for',          -- lets a webhook act as the principal of its source, or an agent that it may speak for
     'receive_webhook',  -- nobody calls: the signature tells which source it is
     'purge_webhooks',   -- forgets old events

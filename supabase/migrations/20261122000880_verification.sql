@@ -859,8 +859,7 @@ begin
       return coord.deny(v_call, 'repo_not_granted', format('%s is not granted to %s', v_call.repo, v_call.agent));
     end if;
   end if;
-  perform coord.lose_verification(j.number) from coord.verification_jobs j
-  where j.state = 'running' and j.lease_until < clock_timestamp() and (v_call.repo is null or j.repo = v_call.repo) limit 5;
+  perform coord.reclaim_verifications(v_call.repo, 5);
   v_now := clock_timestamp();
   select * into v_job from coord.verification_jobs j
   where j.executor = any (p_executors) and j.state in ('pending', 'error', 'timed_out') and (j.next_at is null or j.next_at <= v_now)
@@ -1115,7 +1114,7 @@ grant execute on function coord.lose_verification, coord.end_attempt, coord.conc
 
 set role coord_janitor;
 
-create function coord.tidy_verifications(p_max_rows integer) returns jsonb
+create function coord.reclaim_verifications(p_repo text, p_max_jobs integer) returns integer
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -1125,8 +1124,9 @@ declare
   v_lost integer := 0;
 begin
   for v_number in
-    select j.number from coord.verification_jobs j where j.state = 'running' and j.lease_until < clock_timestamp()
-    order by j.number limit p_max_rows
+    select j.number from coord.verification_jobs j
+    where j.state = 'running' and j.lease_until < clock_timestamp() and (p_repo is null or j.repo = p_repo)
+    order by j.number limit p_max_jobs
   loop
     v_job := coord.lose_verification(v_number);
     continue when v_job.number is null;
@@ -1140,13 +1140,23 @@ begin
     perform coord.write_audit(v_call, 'verification_lost', v_job.state, jsonb_build_object('job', 'V-' || v_number, 'attempt', v_job.attempt));
     v_lost := v_lost + 1;
   end loop;
+  return v_lost;
+end
+$$;
+comment on function coord.reclaim_verifications is 'Takes jobs back whose leases or times ran out, audited; of one repository, or of all.';
+grant execute on function coord.reclaim_verifications to coord_owner;
+
+create function coord.tidy_verifications(p_max_rows integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+begin
   delete from coord.changesets c where c.number in (
     select o.number from coord.changesets o where o.ended_at < clock_timestamp() - interval '90 days'
     order by o.ended_at limit p_max_rows for update skip locked);
-  return jsonb_build_object('verifications_lost', v_lost);
+  return jsonb_build_object('verifications_lost', coord.reclaim_verifications(null, p_max_rows));
 end
 $$;
-comment on function coord.tidy_verifications is 'Takes jobs back whose leases or times ran out, audited; forgets changesets that ended 90 days ago.';
+comment on function coord.tidy_verifications is 'Takes jobs back whose leases or times ran out; forgets changesets that ended 90 days ago.';
 
 set role coord_owner;
 
