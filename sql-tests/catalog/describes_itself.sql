@@ -6,7 +6,7 @@ select no_plan();
 create temp table catalog as select tests.as_agent('agent-a', $$coord_v1.tool_catalog('core')$$) as core, tests.as_agent('agent-a', 'coord_v1.tool_catalog()') as whole,
   tests.as_operator('coord_v1.tool_catalog()') as operator;
 
-select is((select jsonb_agg(t -> 'name') from jsonb_array_elements(core -> 'tools') t), '["acquire_lock", "check_locks", "release_lock"]', 'core is short') from catalog;
+select is((select jsonb_agg(t -> 'name') from jsonb_array_elements(core -> 'tools') t), '["acquire_lock", "check_locks", "recall", "release_lock", "remember"]', 'core is short') from catalog;
 select cmp_ok((select sum(octet_length((t - 'help' - 'toolset')::text)) / 4 from jsonb_array_elements(core -> 'tools') t), '<=', 1500::bigint, 'and at most 1,500 tokens') from catalog;
 select ok(not exists (select from jsonb_array_elements(whole -> 'tools') t where t ->> 'name' = 'register_agent'), 'an agent is not shown what it may not call') from catalog;
 select ok(exists (select from jsonb_array_elements(operator -> 'tools') t where t ->> 'name' = 'register_agent'), 'an operator is') from catalog;
