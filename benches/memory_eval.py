@@ -38,6 +38,11 @@ def sql(database, text, role=None):
     return out.stdout.strip()
 
 
+def progress(text):
+    if sys.stderr.isatty():
+        print(f"{text}\033[K", end="\r", file=sys.stderr, flush=True)
+
+
 def literal(value):
     text = value if isinstance(value, str) else json.dumps(value)
     return "'" + text.replace("'", "''") + "'"
