@@ -531,6 +531,8 @@ begin
   if v_schema is null then
     return;
   end if;
+  -- Two letters that changed places leave a word of six with no more in common.
+  perform set_config('pg_trgm.similarity_threshold', '0.25', true);
   return query execute format($f$
     select w.word, sum(w.memories)::bigint, max(%1$I.similarity(w.word, $1))
     from coord.memory_words w
@@ -544,8 +546,7 @@ comment on function coord.like_words is 'Words of the vocabulary that a word may
 
 create function coord.weigh_words(p_query text, p_spaces text[])
 returns table (word text, wanted tsquery, weight real, memories bigint)
--- Two letters that changed places leave a word of six with no more in common.
-language plpgsql stable security definer set search_path = '' set pg_trgm.similarity_threshold = 0.25
+language plpgsql stable security definer set search_path = ''
 as $$
 declare
   v_all bigint;
@@ -1146,7 +1147,7 @@ declare
   v_caller coord.caller := coord.open_read('get_context');
   v_budget integer := coalesce(p_budget_tokens, 4000);
   -- For the braces, the counts and the line about what is folded.
-  c_frame constant integer := 130;
+  c_frame constant integer := 100;
   v_left integer := v_budget - c_frame;
   v_note record;
   v_item jsonb;
@@ -1192,7 +1193,7 @@ begin
   v_answer := jsonb_build_object('ok', true, 'outcome', 'context', 'items', to_jsonb(v_items), 'budget_tokens', v_budget, 'folded', cardinality(v_folded));
   if v_folded <> '{}' then
     v_answer := v_answer || jsonb_build_object('summary', coord.cut_to(
-      format('%s more: %s', cardinality(v_folded), array_to_string(v_folded, ', ')), 200));
+      format('%s more: %s', cardinality(v_folded), array_to_string(v_folded, ', ')), 150));
   end if;
   return v_answer || jsonb_build_object('tokens', v_budget - v_left - c_frame + coord.token_estimate((v_answer - 'items')::text) + 10);
 end
@@ -1393,7 +1394,7 @@ begin
     select 'procedural', m.scope, m.repo, 'coordinator', m.event_type,
       left(format('Lessons of %s: %s', m.event_type, array_to_string(m.tags, ', ')), 500),
       array(select l from coord.memories o, unnest(o.lessons) with ordinality u (l, n) where o.number = any (v_topic.numbers)
-        group by l order by count(*) desc, min(n) limit 20),
+        group by l order by count(*) desc, min(n), min(o.number) limit 20),
       '{}', m.tags,
       array(select distinct p from coord.memories o, unnest(o.paths) p where o.number = any (v_topic.numbers) order by p limit 64), true
     from coord.memories m where m.number = v_topic.numbers[1]
