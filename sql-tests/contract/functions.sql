@@ -83,6 +83,7 @@ select set_eq(
     'like_words',       -- part of weigh_words: words of the caller's spaces that are spelt alike
     'count_terms',      -- the same for tags and paths
     'memory_candidates', -- @@ is not leakproof, so no index serves it under a policy: filters by the caller's spaces, tells numbers; rows are read under the policy
+    'nearest_memories', -- the same for embeddings
     'count_ratings',    -- the count of all agents' ratings of a memory, for one that rates it
     'count_words',      -- part of tidy_memories
     'archive_memories', -- the same
