@@ -43,6 +43,7 @@ QUESTIONS = {
     "rare and common": question([30011, 1, 2, 3]),
     "two middling words": question([150, 300]),
     "six middling words": question([150, 300, 450, 600, 750, 900]),
+    "ten middling words": question(range(120, 220, 10)),
     "the commonest word": question([1]),
     "the ten commonest": question(range(1, 11)),
     "two misspelt words": question([30011]).replace("x", "xx") + " " + question([150])[1:],
@@ -79,6 +80,7 @@ def main():
     found = {}
     for size in SIZES:
         database = f"bench_memory_{size}"
+        # MEMORY_KEEP=1 measures databases that an earlier run filled.
         if os.environ.get("MEMORY_KEEP") is None or sql("postgres", f"select count(*) from pg_database where datname = '{database}'") == "0":
             create(database)
             began = time.time()

@@ -218,7 +218,7 @@ create table coord.memories (
 comment on table coord.memories is 'What agents learned: episodes and procedures.';
 comment on column coord.memories.details is 'Each different telling; the steps of a procedure.';
 create index memories_by_term on coord.memories using gin (terms) where archived_at is null;
-create index memories_by_space on coord.memories (space, number) where archived_at is null;
+create index memories_by_space on coord.memories (space, told_at) where archived_at is null;
 create index memories_by_fingerprint on coord.memories (fingerprint, learned_at);
 create index memories_by_worth on coord.memories (space, agent, keep_until) where archived_at is null;
 create index memories_by_end on coord.memories (keep_until) where archived_at is null;
@@ -579,7 +579,8 @@ begin
       weight := ln(1 + sqrt(v_all));
       v_here := wanted && coalesce(coord.any_of(array(select '@' || s from unnest(p_spaces) s)), wanted);
       if length(v_word.lexeme) between 4 and 30 and v_word.lexeme ~ '^[[:alpha:]]+$'
-        and not exists (select from coord.memories m where m.terms @@ v_here and m.archived_at is null) then
+        -- A count, for which the planner takes the index; for exists it would take its chances with the table.
+        and (select count(*) from coord.memories m where m.terms @@ v_here and m.archived_at is null) = 0 then
         select string_agg(coord.as_query(l.word)::text, ' | ' order by l.likeness desc)::tsquery as wanted, sum(l.memories)::bigint as memories,
           max(l.likeness) as likeness
         into v_like
@@ -602,52 +603,59 @@ language plpgsql stable security definer set search_path = ''
 as $$
 declare
   c_rare constant bigint := 1000;      -- memories that all terms looked up whole may have together
-  c_driver constant bigint := 5000;    -- and those that have to come with another term
+  c_driver constant bigint := 20000;   -- memories that the rarer term of a pair may have
+  c_pairs constant bigint := 2000;     -- memories that all pairs may be expected to have together
   c_newest constant integer := 300;    -- memories of each space looked at whatever they say
   v_seen tsquery := coord.any_of(array(select '@' || s from unnest(p_spaces) s));
+  v_size double precision;
   v_term record;
-  v_sum bigint := 0;
-  v_rare tsquery;
-  v_rest tsquery;
+  v_sum double precision := 0;
   v_all tsquery;
-  v_common tsquery[] := array[]::tsquery[];
-  v_drivers tsquery[] := array[]::tsquery[];
+  v_rare tsquery;
   v_joint tsquery;
+  v_common tsquery[] := array[]::tsquery[];
+  v_counts bigint[] := array[]::bigint[];
   v_found bigint[] := array[]::bigint[];
 begin
   for v_term in select u.term, u.memories from unnest(p_terms, p_counts) u (term, memories) order by u.memories loop
     v_all := coalesce(v_all || v_term.term, v_term.term);
-    if v_sum + v_term.memories <= c_rare then
+    v_sum := v_sum + v_term.memories;
+    if v_sum <= c_rare then
       v_rare := coalesce(v_rare || v_term.term, v_term.term);
     else
       v_common := v_common || v_term.term;
-      if v_sum + v_term.memories <= c_driver then
-        v_drivers := v_drivers || v_term.term;
-      end if;
+      v_counts := v_counts || v_term.memories;
     end if;
-    v_sum := v_sum + v_term.memories;
   end loop;
-  for i in 1 .. cardinality(v_drivers) loop
-    v_rest := null;
-    for j in i + 1 .. cardinality(v_common) loop
-      v_rest := coalesce(v_rest || v_common[j], v_common[j]);
+  if cardinality(v_common) > 1 then
+    select greatest(sum(w.memories), 1) into v_size from coord.memory_words w
+    where w.word like '@%' and (p_spaces is null or w.space = any (p_spaces));
+    v_sum := 0;
+    -- The rarest pairs first, as if words knew nothing of each other.
+    for v_term in
+      select v_common[i] && v_common[j] as term, v_counts[i] * v_counts[j] / v_size as memories
+      from generate_series(1, cardinality(v_common)) i, generate_series(1, cardinality(v_common)) j
+      where i < j and v_counts[i] <= c_driver
+      order by v_counts[i]::double precision * v_counts[j] limit 10
+    loop
+      v_sum := v_sum + v_term.memories;
+      exit when v_sum > c_pairs;
+      v_joint := coalesce(v_joint || v_term.term, v_term.term);
     end loop;
-    if v_rest is not null then
-      v_joint := coalesce(v_joint || (v_drivers[i] && v_rest), v_drivers[i] && v_rest);
-    end if;
-  end loop;
+  end if;
 
   if v_rare is not null then
     v_rare := coalesce(v_seen && v_rare, v_rare);
     v_found := array(
-      select m.number from coord.memories m where m.terms @@ v_rare and m.archived_at is null
-      order by m.number desc limit c_rare);
+      -- Apart from order and limit, or the planner might walk all memories from the newest.
+      with found as materialized (select m.number from coord.memories m where m.terms @@ v_rare and m.archived_at is null)
+      select f.number from found f order by f.number desc limit c_rare);
   end if;
   if v_joint is not null then
     v_joint := coalesce(v_seen && v_joint, v_joint);
     v_found := v_found || array(
-      select m.number from coord.memories m where m.terms @@ v_joint and m.archived_at is null
-      order by m.number desc limit c_newest);
+      with found as materialized (select m.number from coord.memories m where m.terms @@ v_joint and m.archived_at is null)
+      select f.number from found f order by f.number desc limit c_rare);
   end if;
   if v_all is null or v_common <> '{}' then
     if p_spaces is null then
@@ -659,8 +667,9 @@ begin
       v_found := v_found || array(
         select n.number from unnest(p_spaces) s (space)
         cross join lateral (
+          -- By the time: in the order of numbers the planner would walk all spaces to find this one.
           select m.number, m.terms from coord.memories m
-          where m.space = s.space and m.archived_at is null order by m.number desc limit c_newest) n
+          where m.space = s.space and m.archived_at is null order by m.told_at desc limit c_newest) n
         where v_all is null or n.terms @@ v_all);
     end if;
   end if;
