@@ -604,7 +604,8 @@ as $$
 declare
   c_rare constant bigint := 1000;      -- memories that all terms looked up whole may have together
   c_driver constant bigint := 20000;   -- memories that the rarer term of a pair may have
-  c_pairs constant bigint := 2000;     -- memories that all pairs may be expected to have together
+  c_pairs constant bigint := 1000;     -- memories that all pairs may be expected to have together
+  c_paired constant integer := 500;    -- and how many of them are ranked, the newest
   c_newest constant integer := 300;    -- memories of each space looked at whatever they say
   v_seen tsquery := coord.any_of(array(select '@' || s from unnest(p_spaces) s));
   v_size double precision;
@@ -636,7 +637,7 @@ begin
       select v_common[i] && v_common[j] as term, v_counts[i] * v_counts[j] / v_size as memories
       from generate_series(1, cardinality(v_common)) i, generate_series(1, cardinality(v_common)) j
       where i < j and v_counts[i] <= c_driver
-      order by v_counts[i]::double precision * v_counts[j] limit 10
+      order by v_counts[i]::double precision * v_counts[j] limit 5
     loop
       v_sum := v_sum + v_term.memories;
       exit when v_sum > c_pairs;
@@ -655,7 +656,7 @@ begin
     v_joint := coalesce(v_seen && v_joint, v_joint);
     v_found := v_found || array(
       with found as materialized (select m.number from coord.memories m where m.terms @@ v_joint and m.archived_at is null)
-      select f.number from found f order by f.number desc limit c_rare);
+      select f.number from found f order by f.number desc limit c_paired);
   end if;
   if v_all is null or v_common <> '{}' then
     if p_spaces is null then
