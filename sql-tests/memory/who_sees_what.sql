@@ -25,7 +25,7 @@ select is(tests.recalled(tests.claims('operator', 'coord_operator'), ''), 'walru
 -- Whatever is asked.
 select is(tests.recalled(tests.claims('agent-b'), q), 'walrus of the app', 'agent-b asks ' || q)
 from unnest(array[
-  $$''$$, $$null$$, $$'walrus of the other repository'$$, $$'repository alone walurs'$$, $$tags => '{walrus}'$$, $$paths => '{src/walrus.rs}'$$, $$paths => '{src/}'$$,
+  $$''$$, $$null$$, $$'walrus of the other repository'$$, $$'repository alone walurs walrus'$$, $$tags => '{walrus}'$$, $$paths => '{src/walrus.rs}'$$, $$paths => '{src/}'$$,
   $$'walrus', tags => '{walrus}', paths => '{./src/walrus.rs}', kinds => '{superseded,expired,episodic,procedural}', max_results => 50$$,
   $$'@github.com/acme/other walrus'$$, $$'''@github.com/acme/other'' | walrus'$$, $$'walrus" & \ '' ) or true --'$$,
   $$'~agent-c #walrus =github.com/acme/other walrus'$$, $$tags => '{"@github.com/acme/other","~agent-c",walrus}'$$]) q;

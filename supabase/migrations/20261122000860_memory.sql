@@ -38,28 +38,22 @@
 -- Lock order: idempotency key, session row, the advisory lock on the fingerprint (or on
 -- the procedure's name), memories by number, ratings. Housekeeping is one at a time.
 
--- Likeness of words, for typos. Where it cannot be had, recall does without.
+-- Likeness of words, for misspellings. Where it cannot be had, recall does without.
 do $$
 declare
-  v_schema text;
+  -- Where extensions are kept, if that schema can be opened to the two that search.
+  v_schema text := case when has_schema_privilege(to_regnamespace('extensions'), 'usage with grant option') then 'extensions' else 'public' end;
 begin
   if not exists (select from pg_extension where extname = 'pg_trgm')
     and exists (select from pg_available_extensions where name = 'pg_trgm') then
     begin
-      execute format('create extension pg_trgm schema %I',
-        case when to_regnamespace('extensions') is null then 'public' else 'extensions' end);
+      execute format('create extension pg_trgm schema %I', v_schema);
     exception when insufficient_privilege then
-      raise notice 'pg_trgm may not be created here: recall will not see through typos';
+      raise notice 'pg_trgm may not be created here: recall will not see through misspellings';
     end;
   end if;
-  select n.nspname into v_schema from pg_extension e join pg_namespace n on n.oid = e.extnamespace
-  where e.extname = 'pg_trgm' and not (has_schema_privilege('coord_owner', n.oid, 'usage') and has_schema_privilege('coord_janitor', n.oid, 'usage'));
-  if found then
-    begin
-      execute format('grant usage on schema %I to coord_owner, coord_janitor', v_schema);
-    exception when insufficient_privilege then
-      raise notice 'pg_trgm is in a schema that is closed to us: recall will not see through typos';
-    end;
+  if v_schema = 'extensions' then
+    grant usage on schema extensions to coord_owner, coord_janitor;
   end if;
 end
 $$;
