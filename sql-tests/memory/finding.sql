@@ -63,6 +63,18 @@ select is(tests.pick(tests.as_agent('agent-a', format('coord_v1.rate_memory(%L, 
 update coord.memories set told_at = told_at - interval '100 days' where summary = 'gadget two';
 select is(tests.top($$'gadget'$$), 'gadget one', 'age counts');
 
+-- A filter is asked before any limit: what it lets pass is found behind any number of others.
+select is(tests.as_operator(format('coord_v1.import_memories(%L, %L)', (select jsonb_agg(jsonb_build_object('summary', 'chatter ' || i, 'event_type', 'chat')) from generate_series(1, 700) i),
+  'github.com/acme/app')) ->> 'imported', '700', 'many others');
+select is(tests.as_operator('coord_v1.maintain(10000)') ->> 'memories_counted', '702', 'counted');
+select is(tests.top($$event_type => 'decision'$$), 'Running the tests needs Docker', 'the one decision');
+select is(tests.top($$event_type => 'bugfix'$$), 'acquire_lock returns held under load', 'the one bugfix');
+select is(tests.as_agent('agent-a', $$coord_v1.learn_procedure('feed the heron', '{fish}')$$) ->> 'outcome', 'learned', 'a procedure');
+update coord.memories set told_at = told_at - interval '1 hour' where kind = 'procedural';
+select is(tests.top($$kinds => '{procedural}'$$), 'feed the heron', 'the one procedure');
+update coord.memories set superseded_by = (select number from coord.memories where summary = 'gadget one') where event_type = 'chat';
+select is(tests.top(''), 'gadget one', 'what is superseded takes nobody''s place');
+
 -- What a task brings along.
 grant create, usage on schema tests to coord_owner;
 create function tests.fitting(p_text text, p_paths text[]) returns jsonb security definer language sql

@@ -49,7 +49,7 @@ select is(tests.rows('github.com/acme/app', 'agent-b'), 'walrus of the app', 'a 
 select is(tests.rows('github.com/acme/other', 'agent-a'), 'walrus of the other repository', 'one''s own is of no use without its repository');
 select is(tests.rows('', 'agent-a'), 'none', 'without repositories, nothing');
 -- And where the candidates came from elsewhere, the rows are read under it.
-create or replace function coord.memory_candidates(p_terms tsquery[], p_counts bigint[], p_spaces text[]) returns bigint[]
+create or replace function coord.memory_candidates(p_terms tsquery[], p_counts bigint[], p_filters text[], p_kinds text[], p_spaces text[]) returns bigint[]
   language sql stable security definer set search_path = '' begin atomic select array_agg(m.number) from coord.memories m; end;
 select is(tests.recalled(tests.claims('agent-b'), $$'walrus'$$), 'walrus of the app', 'a candidate of another repository is not shown');
 

@@ -109,16 +109,16 @@ return array(
 comment on function coord.asked_path_terms is 'Terms of memories about these paths, directories above them, and what lies below directories.';
 
 create function coord.memory_terms(
-  p_space text, p_agent text, p_repo text, p_summary text, p_lessons text[], p_details text[], p_tags text[], p_paths text[]
+  p_space text, p_agent text, p_repo text, p_kind text, p_event_type text, p_summary text, p_lessons text[], p_details text[], p_tags text[], p_paths text[]
 ) returns tsvector
 language sql immutable
 return setweight(coord.text_terms(p_summary), 'A')
   || setweight(coord.text_terms(left(array_to_string(p_lessons, e'\n'), 65536)), 'B')
   || setweight(coord.text_terms(left(array_to_string(p_details, e'\n'), 65536)), 'C')
   || setweight(coord.text_terms(array_to_string(p_tags, e'\n')), 'D')
-  || array_to_tsvector(array['@' || p_space, '~' || p_agent]
+  || array_to_tsvector(array['@' || p_space, '~' || p_agent, '!' || p_kind, '!' || p_event_type]
     || array(select '#' || t from unnest(p_tags) t) || coord.path_terms(p_repo, p_paths));
-comment on function coord.memory_terms is 'All that a memory is found by: words by field, #tag, =path, <directory, @space, ~agent.';
+comment on function coord.memory_terms is 'All that a memory is found by: words by field, #tag, =path, <directory, !kind, !type, @space, ~agent.';
 
 create function coord.as_query(p_term text) returns tsquery
 language sql immutable
@@ -196,7 +196,7 @@ create table coord.memories (
   fingerprint uuid generated always as (coord.fingerprint(agent, coord.space(scope, agent, repo), kind, event_type, summary)) stored,
   topic uuid generated always as (coord.topic(coord.space(scope, agent, repo), event_type, tags)) stored,
   terms tsvector generated always as (
-    coord.memory_terms(coord.space(scope, agent, repo), agent, repo, summary, lessons, details, tags, paths)) stored,
+    coord.memory_terms(coord.space(scope, agent, repo), agent, repo, kind, event_type, summary, lessons, details, tags, paths)) stored,
   constraint uid_is_one unique (uid),
   constraint kind_is_known check (kind in ('episodic', 'procedural')),
   constraint scope_is_known check (scope in ('own', 'repo', 'organisation')),
@@ -592,7 +592,19 @@ end
 $$;
 comment on function coord.weigh_words is 'The words of a question: what is looked for, how much each tells, and how many memories of these spaces (null: of all) have it.';
 
-create function coord.memory_candidates(p_terms tsquery[], p_counts bigint[], p_spaces text[]) returns bigint[]
+create function coord.count_terms(p_terms text[], p_spaces text[]) returns bigint[]
+language sql stable security definer set search_path = ''
+begin atomic
+  select array_agg(coalesce((
+    select sum(w.memories)::bigint from coord.memory_words w
+    where w.word = t.term and (p_spaces is null or w.space = any (p_spaces))), 0) order by t.n)
+  from unnest(p_terms) with ordinality t (term, n);
+end;
+comment on function coord.count_terms is 'How many memories of these spaces (null: of all) have each of some terms.';
+
+create function coord.memory_candidates(
+  p_terms tsquery[], p_counts bigint[], p_filters text[], p_kinds text[], p_spaces text[]
+) returns bigint[]
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
@@ -600,8 +612,12 @@ declare
   c_driver constant bigint := 20000;   -- memories that the rarer term of a pair may have
   c_pairs constant bigint := 1000;     -- memories that all pairs may be expected to have together
   c_paired constant integer := 500;    -- and how many of them are ranked, the newest
-  c_newest constant integer := 300;    -- memories of each space looked at whatever they say
+  c_newest constant integer := 300;    -- memories of each space looked at whatever they say,
+  c_latest constant integer := 3000;   -- found among so many where a filter is
   v_seen tsquery := coord.any_of(array(select '@' || s from unnest(p_spaces) s));
+  v_filter tsquery;
+  v_superseded boolean := 'superseded' = any (p_kinds);
+  v_expired_at timestamptz := case when 'expired' = any (p_kinds) then '-infinity' else clock_timestamp() end;
   v_size double precision;
   v_term record;
   v_sum double precision := 0;
@@ -612,6 +628,16 @@ declare
   v_counts bigint[] := array[]::bigint[];
   v_found bigint[] := array[]::bigint[];
 begin
+  -- What filters goes into every search, before its limit.
+  foreach v_filter in array array(select coord.as_query(f) from unnest(p_filters) f) loop
+    v_seen := coalesce(v_seen && v_filter, v_filter);
+  end loop;
+  v_filter := (select string_agg(coord.as_query(f)::text, ' & ')::tsquery from unnest(p_filters) f);
+  if (select min(n) from unnest(coord.count_terms(p_filters, p_spaces)) n) <= c_rare then
+    -- So few pass the filter that all of them are looked at.
+    p_terms := array[v_filter];
+    p_counts := array[0];
+  end if;
   for v_term in select u.term, u.memories from unnest(p_terms, p_counts) u (term, memories) order by u.memories loop
     v_all := coalesce(v_all || v_term.term, v_term.term);
     v_sum := v_sum + v_term.memories;
@@ -643,47 +669,49 @@ begin
     v_rare := coalesce(v_seen && v_rare, v_rare);
     v_found := array(
       -- Apart from order and limit, or the planner might walk all memories from the newest.
-      with found as materialized (select m.number from coord.memories m where m.terms @@ v_rare and m.archived_at is null)
+      with found as materialized (
+        select m.number from coord.memories m
+        where m.terms @@ v_rare and m.archived_at is null and (v_superseded or m.superseded_by is null)
+          and coalesce(m.valid_until > v_expired_at, true))
       select f.number from found f order by f.number desc limit c_rare);
   end if;
   if v_joint is not null then
     v_joint := coalesce(v_seen && v_joint, v_joint);
     v_found := v_found || array(
-      with found as materialized (select m.number from coord.memories m where m.terms @@ v_joint and m.archived_at is null)
+      with found as materialized (
+        select m.number from coord.memories m
+        where m.terms @@ v_joint and m.archived_at is null and (v_superseded or m.superseded_by is null)
+          and coalesce(m.valid_until > v_expired_at, true))
       select f.number from found f order by f.number desc limit c_paired);
   end if;
   if v_all is null or v_common <> '{}' then
-    if p_spaces is null then
-      v_found := v_found || array(
-        select n.number from (
-          select m.number, m.terms from coord.memories m where m.archived_at is null order by m.number desc limit c_newest) n
-        where v_all is null or n.terms @@ v_all);
-    else
-      v_found := v_found || array(
-        select n.number from unnest(p_spaces) s (space)
-        cross join lateral (
+    v_found := v_found || array(
+      select n.number from unnest(p_spaces) s (space)
+      cross join lateral (
+        select l.number from (
           -- By the time: in the order of numbers the planner would walk all spaces to find this one.
           select m.number, m.terms from coord.memories m
-          where m.space = s.space and m.archived_at is null order by m.told_at desc limit c_newest) n
-        where v_all is null or n.terms @@ v_all);
+          where m.space = s.space and m.archived_at is null and (v_superseded or m.superseded_by is null)
+            and coalesce(m.valid_until > v_expired_at, true)
+          order by m.told_at desc limit case when v_filter is null then c_newest else c_latest end) l
+        where (v_filter is null or l.terms @@ v_filter) and (v_all is null or l.terms @@ v_all)
+        limit c_newest) n);
+    if p_spaces is null then
+      v_found := v_found || array(
+        select l.number from (
+          select m.number, m.terms from coord.memories m
+          where m.scope <> 'own' and m.archived_at is null and (v_superseded or m.superseded_by is null)
+            and coalesce(m.valid_until > v_expired_at, true)
+          order by m.number desc limit case when v_filter is null then c_newest else c_latest end) l
+        where (v_filter is null or l.terms @@ v_filter) and (v_all is null or l.terms @@ v_all)
+        limit c_newest);
     end if;
   end if;
   return v_found;
 end
 $$;
 comment on function coord.memory_candidates is 'Numbers of memories of these spaces (null: of all) that may answer: bounded whatever is asked.';
-grant execute on function coord.weigh_words, coord.memory_candidates to coord_owner;
-
-create function coord.count_terms(p_terms text[], p_spaces text[]) returns bigint[]
-language sql stable security definer set search_path = ''
-begin atomic
-  select array_agg(coalesce((
-    select sum(w.memories)::bigint from coord.memory_words w
-    where w.word = t.term and (p_spaces is null or w.space = any (p_spaces))), 0) order by t.n)
-  from unnest(p_terms) with ordinality t (term, n);
-end;
-comment on function coord.count_terms is 'How many memories of these spaces (null: of all) have each of some terms.';
-grant execute on function coord.count_terms to coord_owner;
+grant execute on function coord.weigh_words, coord.count_terms, coord.memory_candidates to coord_owner;
 
 set role coord_owner;
 
@@ -830,6 +858,9 @@ declare
   v_wanted tsquery[];
   v_weights real[];
   v_counts bigint[];
+  -- One kind alone, and the type, filter by terms.
+  v_filters text[] := array_remove(array['!' || p_event_type,
+    case when not p_kinds @> '{episodic,procedural}' then case when 'procedural' = any (p_kinds) then '!procedural' else '!episodic' end end], null);
   v_keys text[] := array(select '#' || t from unnest(p_tags) t)
     || array(select distinct k from unnest(p_repos) r, unnest(coord.asked_path_terms(r, p_paths)) k);
   v_found bigint[];
@@ -842,12 +873,13 @@ begin
   into v_words, v_wanted, v_weights, v_counts, v_total
   from coord.weigh_words(p_query, v_spaces) w;
   v_found := coord.memory_candidates(
-    v_wanted || array(select coord.as_query(k) from unnest(v_keys) k), v_counts || coord.count_terms(v_keys, v_spaces), v_spaces);
+    v_wanted || array(select coord.as_query(k) from unnest(v_keys) k), v_counts || coord.count_terms(v_keys, v_spaces), v_filters, p_kinds, v_spaces);
   if p_embedding is not null then
     select array_agg(e.number), array_agg(e.likeness) into v_near, v_likeness from coord.nearest_memories(p_embedding, v_spaces) e;
   end if;
   -- What a perfect match of all that was asked would come to.
-  v_most := 1 - (case when v_total > 0 then 0.2 else 1 end) * (case when v_near is not null then 0.2 else 1 end) * (case when p_paths <> '{}' then 0.2 else 1 end) * (case when p_tags <> '{}' then 0.4 else 1 end);
+  v_most := 1 - (case when v_total > 0 then 0.2 else 1 end) * (case when v_near is not null then 0.2 else 1 end)
+    * (case when p_paths <> '{}' then 0.2 else 1 end) * (case when p_tags <> '{}' then 0.4 else 1 end);
   return query
     select (select x from coord.memories x where x.number = r.number), r.relevance,
       array(select u.word from unnest(v_words, v_wanted) u (word, wanted) where r.terms @@ u.wanted), r.closeness,
@@ -865,10 +897,12 @@ begin
             select sum(u.weight * sqrt(least(1, 1.645 * ts_rank('{0.8, 0.5, 0.7, 1}', m.terms, u.wanted)))) / v_total
             from unnest(v_wanted, v_weights) u (wanted, weight)), 0) as text,
           case when p_paths <> '{}' and m.repo = any (p_repos) then coalesce(coord.closeness(m.paths, p_paths), 0) else 0 end as closeness,
-          case when p_tags <> '{}' then (select count(*) from unnest(p_tags) t where t = any (m.tags))::double precision / cardinality(p_tags) else 0 end as tags
+          case when p_tags <> '{}' then (select count(*) from unnest(p_tags) t where t = any (m.tags))::double precision / cardinality(p_tags)
+            else 0 end as tags
       ) p
       cross join lateral (
-        select 1 - (1 - 0.8 * p.text) * (1 - 0.8 * coalesce(e.likeness, 0)) * (1 - 0.8 * p.closeness) * (1 - 0.6 * p.tags) as match, p.closeness
+        select 1 - (1 - 0.8 * p.text) * (1 - 0.8 * coalesce(e.likeness, 0)) * (1 - 0.8 * p.closeness) * (1 - 0.6 * p.tags) as match,
+          p.closeness
       ) s
       where (v_most = 0 or s.match > 0)
         and (m.scope <> 'own' or m.agent = p_agent)
