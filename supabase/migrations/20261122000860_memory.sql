@@ -1490,10 +1490,11 @@ begin
   -- Now that all are there, in whatever order they came.
   update coord.memories m
   set superseded_by = n.number, keep_until = least(m.keep_until, clock_timestamp() + interval '30 days')
-  from jsonb_array_elements(p_memories) l (line)
-  cross join lateral coord.read_line(l.line, 0) r
+  from (select l.line, l.n from jsonb_array_elements(p_memories) with ordinality l (line, n) where l.line ? 'supersedes' offset 0) l
+  cross join lateral coord.read_line(l.line, l.n) r
+  cross join lateral unnest(r.supersedes) o (uid)
   join coord.memories n on n.uid = r.uid and n.repo = v_call.repo
-  where m.uid = any (r.supersedes) and m.repo = v_call.repo and m.superseded_by is null and m.number <> n.number;
+  where m.uid = o.uid and m.repo = v_call.repo and m.superseded_by is null and m.number <> n.number;
   return coord.close_call(v_call, true, 'imported', jsonb_build_object('repo', v_call.repo, 'imported', v_imported,
     'skipped', jsonb_array_length(p_memories) - v_imported), p_audited => v_imported > 0);
 end
