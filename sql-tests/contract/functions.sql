@@ -76,6 +76,15 @@ select set_eq(
     'lapse_locks_of_session', -- the locks of a session that reap_sessions ends
     'lapse_locks',      -- stamps locks that expired
     'purge_locks',      -- moves released locks that are long over, drops tickets nobody polls
+    'renew_claims',     -- part of renew_session: the claims of that session
+    'try_graphs_of_session', -- before reap_sessions gives the tasks of a session back
+    'reclaim_tasks',    -- tasks whose leases ran out, of the repository a claim asks in
+    'expire_tasks',     -- the same from housekeeping, and deadlines
+    'lose_task',        -- part of both
+    'purge_tasks',      -- forgets tasks that ended long ago
+    'purge_team',       -- forgets old notices and handoffs
+    'purge_refusals',   -- forgets old refusals
+    'team',             -- sessions belong to no repository; it shows those of agents that share one with the caller
     'waiting_circle',   -- a circle of waiting may lead through repos the caller does not see; it shows nothing of those
     'seal_batches',     -- seals rows of everybody, from housekeeping too, where nobody calls
     'empty_audit_details', -- erases details of another principal's rows, for the operator's erase_audit_details

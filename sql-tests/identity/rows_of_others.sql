@@ -13,6 +13,27 @@ select tests.as_agent(agent, $$coord_v1.acquire_lock('{held,gone}', reason => 'a
   tests.as_agent(agent, format('coord_v1.rate_memory(%L, true)', tests.as_agent(agent, $$coord_v1.remember('a secret')$$) ->> 'id')) ->> 'outcome' as quiet5,
   tests.as_agent(agent, $$coord_v1.set_context('note', 'a secret')$$) ->> 'outcome' as quiet6
 from unnest(array['agent-a', 'agent-c']) agent;
+do $$
+declare
+  v_agent text;
+  v_repo text;
+  v_task text;
+begin
+  foreach v_agent in array array['agent-a', 'agent-c'] loop
+    v_repo := case v_agent when 'agent-a' then 'github.com/acme/app' else 'github.com/acme/other' end;
+    for n in 1..5 loop
+      perform tests.as_agent(v_agent, $q$coord_v1.cancel_wait('W-1')$q$);
+    end loop;
+    perform tests.as_agent(v_agent, $q$coord_v1.write_handoff('a secret')$q$);
+    v_task := tests.as_agent(v_agent, $q$coord_v1.submit_work('a secret', priority => 1)$q$) ->> 'task';
+    perform tests.as_agent(v_agent, 'coord_v1.get_work()'), tests.as_agent(v_agent, format('coord_v1.complete_work(%L, true)', v_task));
+    v_task := tests.as_agent(v_agent, $q$coord_v1.submit_work('a secret', priority => 1)$q$) ->> 'task';
+    perform tests.as_agent(v_agent, 'coord_v1.get_work()'), tests.as_operator(format('coord_v1.cancel_work(%L)', v_task));
+    v_task := tests.as_agent(v_agent, $q$coord_v1.submit_work('a secret')$q$) ->> 'task';
+    perform tests.as_agent(v_agent, format($q$coord_v1.submit_work('a secret', depends_on => array[%L])$q$, v_task));
+  end loop;
+end
+$$;
 update coord.locks set released_at = released_at - interval '2 hours' where released_at is not null;
 select tests.as_operator('coord_v1.maintain()') ->> 'outcome' as quiet \gset
 select tests.as_operator(format('coord_v1.verify_push(%L, %L)', jsonb_build_array(jsonb_build_object('id', 'abcdef1', 'agent', l.agent, 'sessions', jsonb_build_array(l.session_id),
@@ -26,7 +47,7 @@ select c.oid::regclass::text as name, a.attname as column_name, case a.attname w
 from pg_class c join pg_attribute a on a.attrelid = c.oid
 where c.relnamespace in ('coord'::regnamespace, 'coord_v1'::regnamespace) and c.relkind in ('r', 'p', 'v') and not c.relispartition
   and a.attname = coalesce((select 'repo' from pg_attribute r where r.attrelid = c.oid and r.attname = 'repo'
-    and c.relname not in ('audit_log', 'audit', 'repo_grants', 'repos')), 'agent');
+    and c.relname not in ('audit_log', 'audit', 'repo_grants', 'repos', 'sessions', 'refusals', 'breakers', 'notices')), 'agent');
 grant select on scoped to public;
 select cmp_ok((select count(*) from scoped), '>=', 12::bigint, 'most tables and views tell whose their rows are');
 

@@ -72,7 +72,7 @@ select is_empty($$select p.proname from pg_proc p where p.pronamespace = 'coord_
   and not exists (select from coord.operations o where o.name = p.proname)$$, 'every function that writes is an operation');
 select set_eq($$select p.proname::text from pg_proc p where p.pronamespace = 'coord_v1'::regnamespace and p.provolatile <> 'v'
   and not exists (select from coord.operations o where o.name = p.proname)$$,
-  array['authorize', 'my_profile', 'health', 'version', 'tool_catalog', 'prompt_start_editing'], 'free is what tells nothing of others');
+  array['authorize', 'my_profile', 'health', 'version', 'tool_catalog', 'prompt_start_editing', 'prompt_start_work', 'prompt_finish_work'], 'free is what tells nothing of others');
 select is_empty($$select o.name from coord.operations o where not exists (
   select from pg_proc p where p.pronamespace = 'coord_v1'::regnamespace and p.proname = o.name)$$, 'no operation without a function');
 

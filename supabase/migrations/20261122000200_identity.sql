@@ -136,6 +136,38 @@ begin
 end
 $$;
 
+create function coord.protect_by_repo(p_table text) returns void
+language plpgsql
+as $$
+begin
+  -- No sub-select for the owner: bodies touch few rows, and setting one up costs more than it saves.
+  -- Realtime knows nothing of coord.admit: for its roles the policy itself looks whether the
+  -- principal is enabled and has the role, or an open subscription would outlive disable_agent.
+  execute format($f$
+    alter table coord.%1$I enable row level security;
+    alter table coord.%1$I force row level security;
+    create policy repo_admitted on coord.%1$I
+      for all to coord_owner
+      using (
+        current_setting('coord.repos', true) in (repo, '*')
+        or repo = any (string_to_array(current_setting('coord.repos', true), ' ')));
+    create policy repo_granted on coord.%1$I
+      for all to coord_agent, coord_operator, coord_auditor
+      using (
+        repo = any (array(
+          select g.repo from coord.repo_grants g join coord.agents a on a.id = g.agent
+          where a.id = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
+            and a.enabled and a.role = current_user))
+        or (select a.all_repos from coord.agents a
+          where a.id = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
+            and a.enabled and a.role = current_user));
+    create policy janitor on coord.%1$I for all to coord_janitor using (true);
+    grant select on coord.%1$I to coord_agent, coord_operator, coord_auditor;
+  $f$, p_table);
+end
+$$;
+comment on function coord.protect_by_repo is 'Row-level security of what belongs to a repository: its rows are for those who are granted it.';
+
 -- Errors -----------------------------------------------------------------------
 
 insert into coord.error_codes (code, status, meaning, remedy) values
@@ -271,7 +303,7 @@ begin
     perform coord.fail('session_id_invalid');
   end if;
 
-  select a.role, a.agent_type, a.enabled, a.disabled_reason, r.jti as revoked, s.live, s.renewed_at,
+  select a.role, a.agent_type, a.enabled, a.disabled_reason, r.jti as revoked, s.live, s.renewed_at, s.renew_every,
     case when a.all_repos then '*' else array_to_string(array(select g.repo from coord.repo_grants g where g.agent = a.id), ' ') end as repos,
     e as profile, e.name as profile_name, e.enabled as profile_enabled, e.trust
   into v_principal
@@ -298,7 +330,7 @@ begin
     end if;
     -- People are bound by their role, unless they are assigned a profile.
     v_principal.profile := row(substr(v_role, 7), true, case v_role when 'coord_operator' then 4 else 1 end, '{*}', '{}',
-      2147483647, 64, 28800, 2147483647, 2147483647, 2147483647, null, 'enforce')::coord.effective_profiles;
+      2147483647, 64, 28800, 2147483647, 2147483647, 2147483647, null, 'enforce', '{*}')::coord.effective_profiles;
   elsif not v_principal.profile_enabled then
     perform coord.fail('profile_disabled', format('profile %s is disabled', v_principal.profile_name));
   elsif v_principal.trust = 0 then
@@ -316,7 +348,7 @@ begin
   if current_setting('transaction_read_only') = 'off' then
     if v_principal.live is not true then
       perform coord.open_session(v_caller.agent, v_session, v_caller.agent_type);
-    elsif v_principal.renewed_at < clock_timestamp() - interval '90 seconds' then
+    elsif v_principal.renewed_at < clock_timestamp() - make_interval(secs => v_principal.renew_every) then
       perform coord.renew_session(v_caller.agent, v_session);
     end if;
   end if;
@@ -508,8 +540,7 @@ $$;
 -- The contract -------------------------------------------------------------------------
 
 create domain coord_v1.repo as text;
-comment on domain coord_v1.repo is $$host/owner/name or remote URL; optional if granted just one.
-@schema {"maxLength": 1024}$$;
+comment on domain coord_v1.repo is $$host/owner/name; optional if just one.$$;
 create domain coord_v1.principal as text;
 comment on domain coord_v1.principal is $$Name of an agent, operator or auditor.
 @schema {"maxLength": 100}$$;
@@ -526,7 +557,7 @@ create domain coord_v1.profile as text;
 comment on domain coord_v1.profile is $$Name of a profile.
 @schema {"maxLength": 50}$$;
 create domain coord_v1.reason as text;
-comment on domain coord_v1.reason is $$Why, in a few words; others see it.
+comment on domain coord_v1.reason is $$Why; others see it.
 @schema {"maxLength": 500}$$;
 create domain coord_v1.token_id as text;
 comment on domain coord_v1.token_id is $$The jti claim of a token.

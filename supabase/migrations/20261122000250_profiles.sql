@@ -43,6 +43,7 @@ create table coord.profiles (
   limits jsonb not null default '{}',
   network_policy text references coord.network_policies (name) deferrable initially deferred,
   guardrails text,
+  capabilities text[],
   managed boolean not null default true,
   changed_at timestamptz not null default clock_timestamp(),
   changed_by text not null,
@@ -68,7 +69,8 @@ create table coord.effective_profiles (
   max_writes_per_hour integer not null,
   max_payload_bytes integer not null,
   network_policy text,
-  guardrails text not null
+  guardrails text not null,
+  capabilities text[] not null
 );
 comment on table coord.effective_profiles is 'Profiles with all that they inherit; made by coord.resolve_profiles.';
 
@@ -143,12 +145,13 @@ begin
   delete from coord.effective_profiles e where e.name is not null;
   insert into coord.effective_profiles
   with recursive line as (
-    select p.name, p.extends, p.enabled, p.trust, p.allowed, p.blocked, p.limits, p.network_policy, p.guardrails, array[p.name] as seen
+    select p.name, p.extends, p.enabled, p.trust, p.allowed, p.blocked, p.limits, p.network_policy, p.guardrails, p.capabilities, array[p.name] as seen
     from coord.profiles p
     union all
     -- The child's own goes first, but nothing that is blocked is ever let go.
     select l.name, p.extends, l.enabled, coalesce(l.trust, p.trust), coalesce(l.allowed, p.allowed), l.blocked || p.blocked,
-      p.limits || l.limits, coalesce(l.network_policy, p.network_policy), coalesce(l.guardrails, p.guardrails), l.seen || p.name
+      p.limits || l.limits, coalesce(l.network_policy, p.network_policy), coalesce(l.guardrails, p.guardrails),
+      coalesce(l.capabilities, p.capabilities), l.seen || p.name
     from line l join coord.profiles p on p.name = l.extends
     where p.name <> all (l.seen)
   )
@@ -157,7 +160,7 @@ begin
     coalesce((l.limits ->> 'max_locks')::integer, 1000), coalesce((l.limits ->> 'max_paths_per_call')::integer, 64),
     coalesce((l.limits ->> 'max_ttl_seconds')::integer, 28800), coalesce((l.limits ->> 'max_tasks')::integer, 10),
     coalesce((l.limits ->> 'max_writes_per_hour')::integer, 100000), coalesce((l.limits ->> 'max_payload_bytes')::integer, 262144),
-    l.network_policy, coalesce(l.guardrails, 'enforce')
+    l.network_policy, coalesce(l.guardrails, 'enforce'), coalesce(l.capabilities, '{*}')
   from line l
   where l.extends is null;
 end
@@ -295,6 +298,8 @@ begin
       when p_operation = 'acquire_lock' and coord.locks_held(v_caller.agent, v_profile.max_locks)
           + coalesce(jsonb_array_length(case when jsonb_typeof(p_resource -> 'paths') = 'array' then p_resource -> 'paths' end), 1) > v_profile.max_locks
         then jsonb_build_object('limit', 'max_locks', 'value', v_profile.max_locks, 'held', coord.locks_held(v_caller.agent, v_profile.max_locks))
+      when p_operation = 'get_work' and coord.tasks_claimed(v_caller.agent, v_profile.max_tasks) >= v_profile.max_tasks
+        then jsonb_build_object('limit', 'max_tasks', 'value', v_profile.max_tasks)
     end;
     if v_limit is not null then
       v_code := 'resource_limit_exceeded';
@@ -322,8 +327,9 @@ begin
       'max_ttl_seconds', v_profile.max_ttl_seconds, 'max_tasks', v_profile.max_tasks,
       'max_writes_per_hour', v_profile.max_writes_per_hour, 'max_payload_bytes', v_profile.max_payload_bytes),
     'used', jsonb_build_object('locks', coord.locks_held(v_caller.agent, v_profile.max_locks),
+      'tasks', coord.tasks_claimed(v_caller.agent, v_profile.max_tasks),
       'writes_this_hour', v_profile.max_writes_per_hour - coord.writes_left(v_caller.agent, v_profile.max_writes_per_hour)),
-    'network_policy', v_profile.network_policy, 'guardrails', v_profile.guardrails);
+    'network_policy', v_profile.network_policy, 'guardrails', v_profile.guardrails, 'capabilities', v_profile.capabilities);
 end
 $$;
 
@@ -377,8 +383,9 @@ begin
   if p_name !~ '^[a-z0-9][a-z0-9._-]{0,49}$' then
     perform coord.refuse_config(v_place, 'a name has 1 to 50 small letters, digits and . _ -');
   end if;
-  perform coord.check_keys(v_place, p_spec, 'description', 'extends', 'enabled', 'trust', 'allowed', 'blocked', 'limits', 'network_policy', 'guardrails');
-  perform coord.check_texts(v_place || '/allowed', p_spec -> 'allowed'), coord.check_texts(v_place || '/blocked', p_spec -> 'blocked');
+  perform coord.check_keys(v_place, p_spec, 'description', 'extends', 'enabled', 'trust', 'allowed', 'blocked', 'limits', 'network_policy', 'guardrails', 'capabilities');
+  perform coord.check_texts(v_place || '/allowed', p_spec -> 'allowed'), coord.check_texts(v_place || '/blocked', p_spec -> 'blocked'),
+    coord.check_texts(v_place || '/capabilities', p_spec -> 'capabilities');
   if jsonb_typeof(p_spec -> 'trust') <> 'number' or (p_spec ->> 'trust') !~ '^[0-4]$' then
     perform coord.refuse_config(v_place || '/trust', 'trust is 0 to 4');
   elsif jsonb_typeof(p_spec -> 'enabled') <> 'boolean' then
@@ -461,7 +468,7 @@ begin atomic
   select 'profile', p.name, jsonb_strip_nulls(jsonb_build_object('description', p.description, 'extends', p.extends,
     'enabled', case when not p.enabled then false end, 'trust', p.trust, 'allowed', p.allowed,
     'blocked', case when p.blocked <> '{}' then p.blocked end, 'limits', case when p.limits <> '{}' then p.limits end,
-    'network_policy', p.network_policy, 'guardrails', p.guardrails)), p.managed
+    'network_policy', p.network_policy, 'guardrails', p.guardrails, 'capabilities', p.capabilities)), p.managed
   from coord.profiles p
   union all
   select 'network_policy', n.name, jsonb_strip_nulls(jsonb_build_object('description', n.description, 'extends', n.extends,
@@ -477,7 +484,7 @@ language sql stable
 begin atomic
   select 'profile', p.key, p.value - array(
     select k.key from jsonb_each(p.value) k
-    where k.value in ('null', '{}', '[]') and k.key <> 'allowed' or k.key = 'enabled' and k.value = 'true')
+    where k.value in ('null', '{}', '[]') and k.key not in ('allowed', 'capabilities') or k.key = 'enabled' and k.value = 'true')
   from jsonb_each(coalesce(p_config -> 'profiles', '{}')) p
   union all
   select 'network_policy', n.key, jsonb_strip_nulls(n.value || jsonb_build_object(
@@ -592,17 +599,18 @@ begin
     on conflict (name) do update set
       description = excluded.description, extends = excluded.extends, allow = excluded.allow, deny = excluded.deny,
       fallback = excluded.fallback, managed = true, changed_at = clock_timestamp(), changed_by = excluded.changed_by;
-    insert into coord.profiles as p (name, description, extends, enabled, trust, allowed, blocked, limits, network_policy, guardrails, changed_by)
+    insert into coord.profiles as p (name, description, extends, enabled, trust, allowed, blocked, limits, network_policy, guardrails, capabilities, changed_by)
     select c ->> 'name', s ->> 'description', s ->> 'extends', coalesce((s ->> 'enabled')::boolean, true), (s ->> 'trust')::integer,
       case when s ? 'allowed' then array(select jsonb_array_elements_text(s -> 'allowed')) end,
       array(select jsonb_array_elements_text(coalesce(s -> 'blocked', '[]'))), coalesce(s -> 'limits', '{}'),
-      s ->> 'network_policy', s ->> 'guardrails', v_call.agent
+      s ->> 'network_policy', s ->> 'guardrails',
+      case when s ? 'capabilities' then array(select jsonb_array_elements_text(s -> 'capabilities')) end, v_call.agent
     from jsonb_array_elements(v_added || v_changed) c, lateral (select c -> 'after') a (s)
     where c ->> 'kind' = 'profile'
     on conflict (name) do update set
       description = excluded.description, extends = excluded.extends, enabled = excluded.enabled, trust = excluded.trust,
       allowed = excluded.allowed, blocked = excluded.blocked, limits = excluded.limits, network_policy = excluded.network_policy,
-      guardrails = excluded.guardrails, managed = true, changed_at = clock_timestamp(), changed_by = excluded.changed_by;
+      guardrails = excluded.guardrails, capabilities = excluded.capabilities, managed = true, changed_at = clock_timestamp(), changed_by = excluded.changed_by;
     select string_agg(g.id || ' has ' || g.profile, ', ' order by g.id) into v_agents
     from coord.agents g join jsonb_array_elements(v_removed) r on r ->> 'kind' = 'profile' and r ->> 'name' = g.profile;
     if v_agents is not null then
@@ -690,7 +698,7 @@ comment on domain coord_v1.resource is $$What it would be about: {"repo", "paths
 create domain coord_v1.config as jsonb;
 comment on domain coord_v1.config is $$Configuration as in agents/*.yaml: {"profiles": {…}, "defaults": {…}, "network_policies": {…}}.$$;
 create domain coord_v1.profile_spec as jsonb;
-comment on domain coord_v1.profile_spec is $$What a profile says: description, extends, enabled, trust, allowed, blocked, limits, network_policy, guardrails.$$;
+comment on domain coord_v1.profile_spec is $$What a profile says: description, extends, enabled, trust, allowed, blocked, limits, network_policy, guardrails, capabilities.$$;
 
 create function coord_v1.authorize(operation coord_v1.operation, resource coord_v1.resource default null) returns jsonb
 language sql stable
@@ -764,7 +772,7 @@ create view coord_v1.profiles with (security_invoker = true) as
   select p.name, p.description, p.extends, e.enabled, e.trust, e.allowed, e.blocked,
     jsonb_build_object('max_locks', e.max_locks, 'max_paths_per_call', e.max_paths_per_call, 'max_ttl_seconds', e.max_ttl_seconds,
       'max_tasks', e.max_tasks, 'max_writes_per_hour', e.max_writes_per_hour, 'max_payload_bytes', e.max_payload_bytes) as limits,
-    e.network_policy, e.guardrails, array(select d.agent_type from coord.profile_defaults d where d.profile = p.name order by 1) as default_for,
+    e.network_policy, e.guardrails, e.capabilities, array(select d.agent_type from coord.profile_defaults d where d.profile = p.name order by 1) as default_for,
     p.changed_at, p.changed_by
   from coord.profiles p join coord.effective_profiles e using (name);
 comment on view coord_v1.profiles is 'Profiles with all that they inherit.';
@@ -778,6 +786,7 @@ comment on column coord_v1.profiles.blocked is 'Operations that are never permit
 comment on column coord_v1.profiles.limits is 'How much of each thing.';
 comment on column coord_v1.profiles.network_policy is 'The network policy of its agents.';
 comment on column coord_v1.profiles.guardrails is 'enforce, warn or log.';
+comment on column coord_v1.profiles.capabilities is 'What its agents may say they can do (start_session); * is anything.';
 comment on column coord_v1.profiles.default_for is 'Types of agents that have it by default.';
 comment on column coord_v1.profiles.changed_at is 'When it was declared last.';
 comment on column coord_v1.profiles.changed_by is 'By whom.';

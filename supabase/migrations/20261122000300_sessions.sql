@@ -1,7 +1,7 @@
 -- Sessions: the one lease under everything an agent holds.
 --
--- A session is a row per (agent, id). Locks, and later tasks and tickets,
--- refer to it; it is what dies when an agent dies.
+-- A session is a row per (agent, id). Locks, claims of tasks and tickets refer to
+-- it; it is what dies when an agent dies.
 --
 -- States
 --   live     opened by the first call that may write; every such call renews it
@@ -10,8 +10,9 @@
 --
 -- A session is dead when the latest of these is past: its last renewal + 900 s,
 -- its busy_until, and the expiry of what it holds. Renewals are written at most
--- once in 90 s, a tenth of the lease, and only where the row is not locked, so
--- that parallel calls of one session never queue behind each other.
+-- once in 90 s, a tenth of the lease (renew_every; more often while a task is claimed
+-- for a shorter time), and only where the row is not locked, so that parallel calls of
+-- one session never queue behind each other. They renew its claims as well.
 --
 -- Invariants
 --   a session belongs to one agent: ids of two agents never meet
@@ -20,7 +21,7 @@
 --   and a deferred foreign key ties it to (agent, id, live)
 --
 -- Lock order: the session row first (for key share by holders, for update by who
--- ends it; the reaper with skip locked), then what hangs off it.
+-- ends it; the reaper with skip locked), then what hangs off it: tasks before locks.
 
 set role coord_owner;
 
@@ -33,6 +34,10 @@ create table coord.sessions (
   opened_at timestamptz not null default clock_timestamp(),
   renewed_at timestamptz not null default clock_timestamp(),
   busy_until timestamptz,
+  renew_every integer not null default 90,
+  capabilities text[] not null default '{}',
+  repo text,
+  metadata jsonb,
   ended_at timestamptz,
   end_reason text,
   summary text,
@@ -75,21 +80,26 @@ begin atomic
   on conflict do nothing;
   update coord.sessions s
   set live = true, epoch = s.epoch + 1, agent_type = p_agent_type, opened_at = clock_timestamp(),
-    renewed_at = clock_timestamp(), busy_until = null, ended_at = null, end_reason = null, summary = null
+    renewed_at = clock_timestamp(), busy_until = null, renew_every = 90, capabilities = '{}', repo = null, metadata = null, ended_at = null, end_reason = null, summary = null
   where s.agent = p_agent and s.id = p_session_id and not s.live;
 end;
 comment on function coord.open_session is 'Opens a session, or the next epoch of one that has ended.';
 
 create function coord.renew_session(p_agent text, p_session_id text) returns void
-language sql security definer set search_path = ''
-begin atomic
+language plpgsql security definer set search_path = ''
+as $$
+begin
   update coord.sessions s set renewed_at = clock_timestamp()
   where (s.agent, s.id) in (
     select h.agent, h.id from coord.sessions h
     where h.agent = p_agent and h.id = p_session_id and h.live
     for no key update skip locked);
-end;
-comment on function coord.renew_session is 'Renews a session unless another call of it is doing so.';
+  if found then
+    perform coord.renew_claims(p_agent, p_session_id);
+  end if;
+end
+$$;
+comment on function coord.renew_session is 'Renews a session and its claims, unless another call of it is doing so.';
 
 create function coord.reap_sessions(p_max_sessions integer) returns integer
 language plpgsql security definer set search_path = ''
@@ -97,6 +107,7 @@ as $$
 declare
   v_now timestamptz := clock_timestamp();
   v_session record;
+  v_tasks jsonb;
   v_released jsonb;
   v_cancelled jsonb;
   v_call coord.call;
@@ -111,11 +122,17 @@ begin
       and not exists (
         select from coord.locks l
         where l.agent = s.agent and l.session_id = s.id and l.released_at is null and l.expires_at > v_now)
+      and not exists (
+        select from coord.tasks t
+        where t.agent = s.agent and t.session_id = s.id and t.session_live and t.lease_until > v_now)
     order by s.renewed_at
     limit p_max_sessions
     for update skip locked
   loop
+    -- Its tasks may end for good; where somebody is at the graph, the next round ends it.
+    continue when not coord.try_graphs_of_session(v_session.agent, v_session.id);
     v_began := clock_timestamp();
+    v_tasks := coord.return_tasks_of_session(v_session.agent, v_session.id, 'its session died');
     v_released := coord.lapse_locks_of_session(v_session.agent, v_session.id);
     v_cancelled := coord.cancel_tickets(v_session.agent, v_session.id, null, null);
     perform coord.clear_context(v_session.agent, v_session.id);
@@ -128,7 +145,7 @@ begin
     v_call.session_id := v_session.id;
     v_call.started_at := v_began;
     perform coord.write_audit(v_call, 'ended', 'session_dead', jsonb_build_object(
-      'renewed_at', v_session.renewed_at, 'expired_locks', v_released, 'cancelled_tickets', v_cancelled));
+      'renewed_at', v_session.renewed_at, 'tasks', v_tasks, 'expired_locks', v_released, 'cancelled_tickets', v_cancelled));
     v_count := v_count + 1;
   end loop;
   return v_count;
@@ -148,6 +165,7 @@ begin
   for v_session_id in
     select s.id from coord.sessions s where s.agent = p_agent and s.live order by s.id for update
   loop
+    perform coord.return_tasks_of_session(p_agent, v_session_id, null);
     v_released := coord.release_locks_of_session(p_agent, v_session_id, 'forced');
     perform coord.cancel_tickets(p_agent, v_session_id, null, null), coord.clear_context(p_agent, v_session_id);
     update coord.sessions s set live = false, ended_at = clock_timestamp(), end_reason = 'disabled'
@@ -166,6 +184,7 @@ as $$
 declare
   v_max integer := least(greatest(coalesce(p_max_rows, 1000), 1), 10000);
   v_sessions integer;
+  v_tasks jsonb;
   v_lapsed integer;
   v_locks integer;
   v_keys integer;
@@ -175,8 +194,10 @@ declare
 begin
   perform coord.make_audit_partitions();
   v_sessions := coord.reap_sessions(v_max);
+  v_tasks := coord.expire_tasks(v_max);
   v_lapsed := coord.lapse_locks(v_max);
   v_locks := coord.purge_locks(v_max);
+  perform coord.purge_tasks(v_max), coord.purge_team(v_max), coord.purge_refusals(v_max);
   delete from coord.idempotency_keys k where (k.agent, k.function, k.key) in (
     select o.agent, o.function, o.key from coord.idempotency_keys o
     where o.answered_at < clock_timestamp() - interval '24 hours'
@@ -203,7 +224,7 @@ begin
     raise warning 'the audit could not be sealed: %', sqlerrm;
   end;
   return jsonb_build_object('ok', true, 'outcome', 'maintained', 'sessions_ended', v_sessions, 'locks_lapsed', v_lapsed, 'locks_purged', v_locks,
-    'idempotency_keys_purged', v_keys, 'revoked_tokens_purged', v_tokens, 'audit_rows_sealed', v_sealed) || v_tidied;
+    'idempotency_keys_purged', v_keys, 'revoked_tokens_purged', v_tokens, 'audit_rows_sealed', v_sealed) || v_tasks || v_tidied;
 end
 $$;
 comment on function coord.maintain is 'Bounded housekeeping: ends dead sessions, forgets what is long over, seals the audit and makes its next partitions.';
@@ -212,11 +233,13 @@ grant execute on function coord.open_session, coord.renew_session, coord.reap_se
 
 set role coord_owner;
 
-create function coord.hold_session(p_call coord.call) returns void
+create function coord.hold_session(p_call coord.call) returns coord.sessions
 language plpgsql
 as $$
+declare
+  v_session coord.sessions;
 begin
-  perform from coord.sessions s
+  select * into v_session from coord.sessions s
   where s.agent = p_call.agent and s.id = p_call.session_id and s.live
   for key share;
   -- Ended by a parallel call since the token check. Opening it anew from here could
@@ -224,6 +247,7 @@ begin
   if not found then
     perform coord.fail('session_ended');
   end if;
+  return v_session;
 end
 $$;
 comment on function coord.hold_session is 'Keeps the caller''s session alive and from being reaped until the transaction ends.';
@@ -243,6 +267,7 @@ begin
   set renewed_at = clock_timestamp(), busy_until = coalesce(v_busy_until, s.busy_until)
   where s.agent = v_caller.agent and s.id = v_caller.session_id and s.live
   returning s.busy_until into v_busy_until;
+  perform coord.renew_claims(v_caller.agent, v_caller.session_id);
   return jsonb_build_object('ok', true, 'outcome', 'alive', 'session_id', v_caller.session_id, 'lease_seconds', 900, 'busy_until', v_busy_until);
 end
 $$;
@@ -252,6 +277,7 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_call coord.call := coord.open_call('end_session', jsonb_build_object('summary', p_summary));
+  v_returned jsonb;
   v_released jsonb;
   v_cancelled jsonb;
 begin
@@ -261,6 +287,7 @@ begin
   end if;
   perform from coord.sessions s
   where s.agent = v_call.agent and s.id = v_call.session_id for update;
+  v_returned := coord.return_tasks_of_session(v_call.agent, v_call.session_id, null);
   v_released := coord.release_locks_of_session(v_call.agent, v_call.session_id, 'session_ended');
   v_cancelled := coord.cancel_tickets(v_call.agent, v_call.session_id, null, null);
   perform coord.clear_context(v_call.agent, v_call.session_id);
@@ -268,7 +295,7 @@ begin
   set live = false, ended_at = clock_timestamp(), end_reason = 'ended', summary = p_summary
   where s.agent = v_call.agent and s.id = v_call.session_id and s.live;
   return coord.close_call(v_call, true, 'ended', jsonb_strip_nulls(jsonb_build_object(
-    'session_id', v_call.session_id, 'released', v_released, 'cancelled', v_cancelled)));
+    'session_id', v_call.session_id, 'returned', nullif(v_returned, '[]'), 'released', v_released, 'cancelled', v_cancelled)));
 end
 $$;
 
@@ -285,7 +312,7 @@ create function coord_v1.heartbeat(busy_for_seconds coord_v1.busy_for_seconds de
 language sql
 return coord.heartbeat(busy_for_seconds);
 comment on function coord_v1.heartbeat is $$Renew your session; say how long you will be silent.
-Every other call renews it too, so this is only for long silences: a session lives 900 seconds after its last call, or until busy_until.
+Every other call renews it too, so this is only for long silences: a session lives 900 seconds after its last call, or until busy_until. Your tasks, and the locks that came with them, are renewed with it.
 Outcome: alive. Errors: busy_out_of_range.
 @toolset full
 @idempotent$$;
@@ -293,9 +320,9 @@ Outcome: alive. Errors: busy_out_of_range.
 create function coord_v1.end_session(summary coord_v1.summary default null) returns jsonb
 language sql
 return coord.end_session(summary);
-comment on function coord_v1.end_session is $$End your session and release everything it holds.
+comment on function coord_v1.end_session is $$End your session: release its locks, give its tasks back.
 The next call under the same session id begins anew and holds nothing.
-Outcome: ended, with released[]. Errors: argument_too_long.
+Outcome: ended, with released[], returned[] tasks and cancelled[] tickets. Errors: argument_too_long.
 @toolset full
 @destructive
 @idempotent$$;
@@ -315,7 +342,7 @@ Outcome: maintained, with the rows handled of each kind.
 
 create view coord_v1.sessions with (security_invoker = true) as
   select s.agent, s.id as session_id, s.agent_type, case when s.live then 'active' else 'ended' end as status, s.epoch,
-    s.opened_at, s.renewed_at, s.busy_until, s.ended_at, s.end_reason, s.summary
+    s.capabilities, s.repo, s.opened_at, s.renewed_at, s.busy_until, s.ended_at, s.end_reason, s.summary
   from coord.sessions s;
 comment on view coord_v1.sessions is 'Sessions: your own; all of them for operators and auditors.';
 comment on column coord_v1.sessions.agent is 'Whose session.';
@@ -323,6 +350,8 @@ comment on column coord_v1.sessions.session_id is 'Its id, unique for the agent.
 comment on column coord_v1.sessions.agent_type is 'Kind of client that opened it.';
 comment on column coord_v1.sessions.status is 'active or ended.';
 comment on column coord_v1.sessions.epoch is 'Counts how often the id was opened.';
+comment on column coord_v1.sessions.capabilities is 'What it said it can do (start_session), as far as its profile allowed.';
+comment on column coord_v1.sessions.repo is 'Where it said it works.';
 comment on column coord_v1.sessions.opened_at is 'When this epoch began.';
 comment on column coord_v1.sessions.renewed_at is 'Last renewal, written at most every 90 seconds.';
 comment on column coord_v1.sessions.busy_until is 'Until when it said it would be silent.';

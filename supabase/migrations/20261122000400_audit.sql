@@ -370,12 +370,14 @@ as $$
 declare
   v_error coord.error_codes;
   v_status integer;
+  v_breaker jsonb;
   v_answer jsonb;
 begin
   select * into strict v_error from coord.error_codes e where e.code = p_code;
-  perform coord.write_audit(p_call, 'denied', p_code, jsonb_build_object('args', p_call.args));
+  v_breaker := coord.count_refusal(p_call, p_code, jsonb_build_object('next', coalesce(p_details || '. ', '') || v_error.remedy));
+  perform coord.write_audit(p_call, 'denied', p_code, jsonb_build_object('args', p_call.args, 'repeated', v_breaker -> 'repeated'));
   v_answer := jsonb_build_object('ok', false, 'outcome', 'denied', 'code', v_error.code, 'message', v_error.meaning,
-    'details', p_details, 'hint', v_error.remedy) || p_fields;
+    'details', p_details, 'hint', v_error.remedy) || p_fields || coalesce(v_breaker - 'tripped', '{}');
   v_status := v_error.status;
   if p_fields ? 'retry_after_seconds' then
     v_status := 429;
@@ -411,21 +413,27 @@ $$;
 comment on function coord.admit_call is 'Denies a command that the caller''s profile does not permit, or that its limits leave no room for.';
 
 create function coord.close_call(
-  p_call coord.call, p_ok boolean, p_outcome text, p_fields jsonb, p_reason text default null, p_audited boolean default true
+  p_call coord.call, p_ok boolean, p_outcome text, p_fields jsonb, p_reason text default null, p_audited boolean default true, p_result jsonb default null
 ) returns jsonb
 language plpgsql
 as $$
 declare
   v_answer jsonb := jsonb_build_object('ok', p_ok, 'outcome', p_outcome) || p_fields;
+  v_breaker jsonb;
 begin
-  if p_audited then
-    perform coord.write_audit(p_call, p_outcome, p_reason, jsonb_build_object('args', p_call.args, 'result', p_fields - 'next'));
+  if not p_ok then
+    v_breaker := coord.count_refusal(p_call, p_outcome, p_fields);
+    v_answer := v_answer || coalesce(v_breaker - 'tripped', '{}');
+  end if;
+  if p_audited or coalesce((v_breaker -> 'tripped')::boolean, false) then
+    perform coord.write_audit(p_call, p_outcome, p_reason,
+      jsonb_build_object('args', p_call.args, 'result', coalesce(p_result, p_fields - 'next'), 'repeated', v_breaker -> 'repeated'));
     perform coord.count_write(p_call.agent);
   end if;
   return case when p_call.idempotency_key is null then v_answer else coord.remember_answer(p_call, 200, v_answer) end;
 end
 $$;
-comment on function coord.close_call is 'Ends a command: writes its audit row if it changed anything, and makes its answer.';
+comment on function coord.close_call is 'Ends a command: writes its audit row if it changed anything, and makes its answer. p_result is what the audit keeps of it, where that is less.';
 
 create function coord.open_repo_call(p_function text, p_args jsonb) returns coord.call
 language plpgsql

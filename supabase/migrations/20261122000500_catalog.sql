@@ -6,7 +6,7 @@
 --
 -- A function's comment
 --   its first line is the tool's description, the other lines are its help
---   @title T          for people
+--   @title T          of a resource or a prompt, for people
 --   @toolset core     listed by default; everything else is `full`
 --   @destructive      takes something away
 --   @idempotent       the same call twice changes nothing more
@@ -71,8 +71,7 @@ begin atomic
           jsonb_build_object('default', (regexp_match(a.default_text, '''([^'']+)'''))[1])
         else '{}'
       end order by a.n) filter (where a.name is not null), '{}'),
-    'required', json_agg(a.name order by a.n) filter (where a.n <= a.required),
-    'additionalProperties', false))
+    'required', json_agg(a.name order by a.n) filter (where a.n <= a.required)))
   from pg_catalog.pg_proc p
   left join lateral (
     select u.n, p.proargnames[u.n] as name, u.type, p.pronargs - p.pronargdefaults as required,
@@ -109,7 +108,7 @@ begin
   listed as (
     select d.*, split_part(d.comment, e'\n', 1) as description,
       btrim(regexp_replace(regexp_replace(d.comment, '^[^\n]*', ''), '^@.*$', '', 'ng'), e' \n') as help,
-      coalesce(coord.annotation(d.comment, 'title'), initcap(replace(d.name, '_', ' '))) as title,
+      coord.annotation(d.comment, 'title') as title,
       coalesce(coord.annotation(d.comment, 'toolset'), 'full') as toolset,
       coord.annotation(d.comment, 'resource') as resource,
       coord.annotation(d.comment, 'prompt') as prompt,
@@ -119,19 +118,20 @@ begin
   select json_build_object(
     'instructions', coord.instructions(),
     'tools', coalesce(json_agg(json_build_object(
-        'name', l.name, 'title', l.title, 'description', l.description, 'help', l.help, 'toolset', l.toolset,
-        'inputSchema', l.input,
-        'annotations', jsonb_build_object('readOnlyHint', l.reads, 'openWorldHint', false)
-          || case when l.reads then '{}' else jsonb_build_object(
-            'destructiveHint', coord.annotated(l.comment, 'destructive'), 'idempotentHint', coord.annotated(l.comment, 'idempotent')) end)
+        'name', l.name, 'description', l.description, 'help', l.help, 'toolset', l.toolset, 'inputSchema', l.input,
+        -- What the protocol takes for granted is left out: tools are listed into every context.
+        'annotations', jsonb_strip_nulls(jsonb_build_object('openWorldHint', false,
+          'readOnlyHint', case when l.reads then true end,
+          'destructiveHint', case when not l.reads then coord.annotated(l.comment, 'destructive') end,
+          'idempotentHint', case when not l.reads and coord.annotated(l.comment, 'idempotent') then true end)))
       order by l.toolset, l.name) filter (where l.prompt is null and (l.toolset = 'core' or p_toolset is distinct from 'core')), '[]'),
     'resources', coalesce(json_agg(jsonb_build_object(
-        'uri', l.resource, 'name', split_part(l.resource, ':', 1), 'title', l.title, 'description', l.description,
+        'uri', l.resource, 'name', split_part(l.resource, ':', 1), 'title', coalesce(l.title, initcap(replace(l.name, '_', ' '))), 'description', l.description,
         'mimeType', 'application/json', 'function', l.name)
       order by l.resource) filter (where l.resource is not null), '[]'),
     'resourceTemplates', '[]'::json,
     'prompts', coalesce(json_agg(json_build_object(
-        'name', l.prompt, 'title', l.title, 'description', l.description, 'function', l.name,
+        'name', l.prompt, 'title', coalesce(l.title, initcap(replace(l.name, '_', ' '))), 'description', l.description, 'function', l.name,
         'arguments', (select coalesce(json_agg(json_build_object('name', a.key, 'description', a.value ->> 'description',
             'required', coalesce(l.input::jsonb -> 'required' ? a.key, false))), '[]')
           from json_each(l.input -> 'properties') a))
@@ -151,6 +151,12 @@ create function coord.health() returns jsonb
 language sql stable security definer set search_path = ''
 return jsonb_build_object('ok', true, 'status', 'ready', 'at', clock_timestamp());
 
+create function coord.one_prompt(p_description text, p_text text) returns jsonb
+language sql immutable
+return jsonb_build_object('description', p_description, 'messages', jsonb_build_array(
+  jsonb_build_object('role', 'user', 'content', jsonb_build_object('type', 'text', 'text', p_text))));
+comment on function coord.one_prompt is 'A prompt of one message, in the protocol''s shape.';
+
 create function coord.prompt_start_editing(p_task text) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -158,15 +164,13 @@ begin
   if length(p_task) > 2000 then
     perform coord.fail('argument_too_long', 'task has at most 2000 characters');
   end if;
-  return jsonb_build_object(
-    'description', 'Lock, edit, verify, release',
-    'messages', jsonb_build_array(jsonb_build_object('role', 'user', 'content', jsonb_build_object('type', 'text', 'text',
-      coalesce('The task: ' || nullif(p_task, '') || e'\n\n', '')
-      || e'Other agents edit this repository at the same time. Work like this:\n'
-      || e'1. Find the files you will change; check_locks shows who holds what.\n'
-      || e'2. acquire_lock with all of them in one call and a reason. If it answers held, start with files that are free, or do something else, and ask again later.\n'
-      || e'3. Edit only what you hold. Call acquire_lock again to extend a lease that runs out.\n'
-      || '4. Commit, then release_lock. Say what you released and what was held by others.'))));
+  return coord.one_prompt('Lock, edit, verify, release',
+    coalesce('The task: ' || nullif(p_task, '') || e'\n\n', '')
+    || e'Other agents edit this repository at the same time. Work like this:\n'
+    || e'1. Find the files you will change; check_locks shows who holds what.\n'
+    || e'2. acquire_lock with all of them in one call and a reason. If it answers held, start with files that are free, or do something else, and ask again later.\n'
+    || e'3. Edit only what you hold. Call acquire_lock again to extend a lease that runs out.\n'
+    || '4. Commit, then release_lock. Say what you released and what was held by others.');
 end
 $$;
 

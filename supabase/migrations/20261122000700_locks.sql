@@ -60,6 +60,7 @@ create table coord.locks (
   mode text not null,
   fence bigint not null,
   reason text,
+  task bigint,
   acquired_at timestamptz not null,
   expires_at timestamptz not null,
   released_at timestamptz,
@@ -75,6 +76,7 @@ create table coord.locks (
     else release_reason in ('released', 'expired', 'forced', 'session_ended') end)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 comment on table coord.locks is 'Locks on paths: held, expired and lately released ones.';
+comment on column coord.locks.task is 'The task that it was taken with, and that it ends and is renewed with.';
 create unique index exclusive_once on coord.locks (place) where mode = 'exclusive' and released_at is null;
 create index locks_by_owner on coord.locks (agent, session_live, session_id);
 
@@ -121,36 +123,9 @@ comment on column coord.lock_tickets.uncovered is 'Those of paths that its owner
 create index lock_tickets_by_repo on coord.lock_tickets (repo);
 create index lock_tickets_by_owner on coord.lock_tickets (agent, session_id, session_live);
 
--- No sub-select for the owner: bodies touch few rows, and setting one up costs more than it saves.
--- Realtime knows nothing of coord.admit: for its roles the policy itself looks whether the
--- principal is enabled and has the role, or an open subscription would outlive disable_agent.
 do $$
-declare
-  v_table text;
 begin
-  foreach v_table in array array['locks', 'past_locks', 'lock_tickets'] loop
-    execute format($f$
-      alter table coord.%1$I enable row level security;
-      alter table coord.%1$I force row level security;
-      create policy repo_admitted on coord.%1$I
-        for all to coord_owner
-        using (
-          current_setting('coord.repos', true) in (repo, '*')
-          or repo = any (string_to_array(current_setting('coord.repos', true), ' ')));
-      create policy repo_granted on coord.%1$I
-        for all to coord_agent, coord_operator, coord_auditor
-        using (
-          repo = any (array(
-            select g.repo from coord.repo_grants g join coord.agents a on a.id = g.agent
-            where a.id = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
-              and a.enabled and a.role = current_user))
-          or (select a.all_repos from coord.agents a
-            where a.id = (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
-              and a.enabled and a.role = current_user));
-      create policy janitor on coord.%1$I for all to coord_janitor using (true);
-      grant select on coord.%1$I to coord_agent, coord_operator, coord_auditor;
-    $f$, v_table);
-  end loop;
+  perform coord.protect_by_repo('locks'), coord.protect_by_repo('past_locks'), coord.protect_by_repo('lock_tickets');
 end
 $$;
 grant select, update, delete on coord.locks to coord_janitor;
@@ -192,6 +167,16 @@ begin
 end
 $$;
 comment on function coord.lock_places is 'Orders acquires whose paths overlap: exclusive on the targets, shared on what lies above them.';
+
+create function coord.try_places(p_places text[], p_targets text[]) returns boolean
+language sql
+begin atomic
+  -- Whoever is at one of them has it for a moment only.
+  select cardinality(p_places) <= 256 and bool_and(case when p.place = any (p_targets)
+    then pg_try_advisory_xact_lock(hashtextextended(p.place, 2)) else pg_try_advisory_xact_lock_shared(hashtextextended(p.place, 2)) end)
+  from unnest(p_places) p (place);
+end;
+comment on function coord.try_places is 'The same without waiting: whether all of them could be had.';
 
 create function coord.locks_at(p_places text[], p_targets text[]) returns setof coord.locks
 language plpgsql stable rows 2
@@ -501,6 +486,102 @@ end;
 comment on function coord.cancel_tickets is 'Ends tickets of a session: those with any of these paths, of this repository; all for null. Null if there were none.';
 grant execute on function coord.cancel_tickets to coord_janitor;
 
+-- Granting -------------------------------------------------------------------------------
+
+create type coord.survey as (
+  blocked boolean,
+  kept uuid[],
+  lapsed uuid[],
+  expired uuid[],
+  fresh text[]
+);
+comment on type coord.survey is 'What an owner finds where it wants locks: another''s live lock (blocked), else its own live locks (kept), its own expired ones (lapsed), others'' expired ones at the targets, and the paths that it does not hold yet (fresh).';
+
+create function coord.survey(
+  p_agent text, p_session_id text, p_paths text[], p_places text[], p_targets text[], p_mode text, p_now timestamptz
+) returns coord.survey
+language plpgsql stable
+as $$
+declare
+  v_lock coord.locks;
+  v_survey coord.survey := row(false, null, null, null, p_paths);
+begin
+  for v_lock in select * from coord.locks_at(p_places, p_targets) loop
+    if v_lock.agent = p_agent and v_lock.session_id = p_session_id then
+      -- One's own never conflicts. A live one is kept, unless shared has to become exclusive.
+      if v_lock.expires_at <= p_now then
+        v_survey.lapsed := v_survey.lapsed || v_lock.id;
+      elsif v_lock.mode in ('exclusive', p_mode) and v_lock.path = any (p_paths) then
+        v_survey.kept := v_survey.kept || v_lock.id;
+        v_survey.fresh := array_remove(v_survey.fresh, v_lock.path::text);
+      end if;
+    elsif v_lock.expires_at <= p_now then
+      -- Free. At a target it is stamped, so that the unique index lets the next holder in.
+      if v_lock.path = any (p_paths) then
+        v_survey.expired := v_survey.expired || v_lock.id;
+      end if;
+    elsif 'exclusive' in (p_mode, v_lock.mode) then
+      v_survey.blocked := true;
+      return v_survey;
+    end if;
+  end loop;
+  return v_survey;
+end
+$$;
+comment on function coord.survey is 'Looks where an owner wants locks; whoever calls it has the places locked.';
+
+create function coord.grant_locks(
+  p_call coord.call, p_survey coord.survey, p_paths text[], p_mode text, p_ttl_seconds integer, p_reason text, p_task bigint, p_now timestamptz
+) returns jsonb
+language plpgsql
+as $$
+declare
+  v_expires_at timestamptz := p_now + make_interval(secs => p_ttl_seconds);
+  v_grant jsonb;
+  v_locks jsonb := jsonb '[]';
+begin
+  if p_survey.expired is not null then
+    update coord.locks l set released_at = l.expires_at, release_reason = 'expired'
+    where l.id in (select o.id from coord.locks o where o.id = any (p_survey.expired) order by o.place for no key update);
+  end if;
+  if p_survey.lapsed is not null then
+    -- The row is about to be used again; what it was is remembered here.
+    insert into coord.past_locks (fence, repo, path, agent, session_id, mode, acquired_at, released_at, release_reason)
+    select l.fence, l.repo, l.path, l.agent, l.session_id, l.mode, l.acquired_at, l.expires_at, 'expired'
+    from coord.locks l where l.id = any (p_survey.lapsed) and l.path = any (p_survey.fresh);
+  end if;
+  if p_survey.kept is not null then
+    for v_grant in
+      update coord.locks l
+      set expires_at = greatest(l.expires_at, v_expires_at), reason = coalesce(p_reason, l.reason)
+      where l.id = any (p_survey.kept)
+      returning coord.describe_grant(l, p_now)
+    loop
+      v_locks := v_locks || v_grant;
+    end loop;
+  end if;
+  if p_survey.fresh <> '{}' then
+    for v_grant in
+      insert into coord.locks as l (place, repo, path, agent, session_id, agent_type, mode, fence, reason, task, acquired_at, expires_at)
+      select coord.place(p_call.repo, p), p_call.repo, p, p_call.agent, p_call.session_id, p_call.agent_type, p_mode,
+        nextval('coord.fences'), p_reason, p_task, p_now, v_expires_at
+      from unnest(p_survey.fresh) p
+      on conflict (place, agent, session_id) do update set
+        agent_type = excluded.agent_type, mode = excluded.mode, fence = excluded.fence, reason = excluded.reason, task = excluded.task,
+        acquired_at = excluded.acquired_at, expires_at = excluded.expires_at, released_at = null, release_reason = null
+      returning coord.describe_grant(l, p_now)
+    loop
+      v_locks := v_locks || v_grant;
+    end loop;
+  end if;
+  if jsonb_array_length(v_locks) <> cardinality(p_paths) then
+    perform coord.fail('internal_error', 'row-level security hid a lock that was just written');
+  end if;
+  return v_locks;
+end
+$$;
+comment on function coord.grant_locks is 'Writes the locks that a survey found free, and answers them all.';
+
 -- Commands ---------------------------------------------------------------------------
 
 create function coord.acquire_lock(
@@ -518,16 +599,12 @@ declare
   v_places text[];
   v_targets text[];
   v_now timestamptz;
-  v_lock coord.locks;
-  v_expired uuid[];
-  v_lapsed uuid[];
-  v_kept uuid[];
-  v_fresh text[];
+  v_survey coord.survey;
   v_uncovered text[];
   v_blocked boolean;
   v_refusal jsonb;
-  v_grant jsonb;
-  v_locks jsonb := jsonb '[]';
+  v_held integer;
+  v_locks jsonb;
 begin
   if v_call.answer is not null then return v_call.answer; end if;
   if v_mode not in ('exclusive', 'shared') then
@@ -554,30 +631,8 @@ begin
   perform coord.lock_places(v_places, v_targets);
   loop
     v_now := clock_timestamp();
-    v_fresh := v_paths;
-    v_blocked := false;
-    v_expired := null;
-    v_lapsed := null;
-    v_kept := null;
-    for v_lock in select * from coord.locks_at(v_places, v_targets) loop
-      if v_lock.agent = v_call.agent and v_lock.session_id = v_call.session_id then
-        -- One's own never conflicts. A live one is kept, unless shared has to become exclusive.
-        if v_lock.expires_at <= v_now then
-          v_lapsed := v_lapsed || v_lock.id;
-        elsif v_lock.mode in ('exclusive', v_mode) and v_lock.path = any (v_paths) then
-          v_kept := v_kept || v_lock.id;
-          v_fresh := array_remove(v_fresh, v_lock.path::text);
-        end if;
-      elsif v_lock.expires_at <= v_now then
-        -- Free. At a target it is stamped, so that the unique index lets the next holder in.
-        if v_lock.path = any (v_paths) then
-          v_expired := v_expired || v_lock.id;
-        end if;
-      elsif 'exclusive' in (v_mode, v_lock.mode) then
-        v_blocked := true;
-        exit;
-      end if;
-    end loop;
+    v_survey := coord.survey(v_call.agent, v_call.session_id, v_paths, v_places, v_targets, v_mode, v_now);
+    v_blocked := v_survey.blocked;
     if v_blocked or exists (select from coord.lock_tickets t where t.repo = v_call.repo) then
       v_uncovered := coord.uncovered(v_call.agent, v_call.session_id, v_call.repo, v_paths, v_mode);
       v_blocked := v_blocked or exists (
@@ -599,48 +654,14 @@ begin
     -- What was in the way has ended since: a lease ran out, or a session ended.
   end loop;
 
-  if v_fresh <> '{}' and coord.locks_held(v_call.agent, v_profile.max_locks) + cardinality(v_fresh) > v_profile.max_locks then
-    return coord.exceeded(v_call, 'max_locks', v_profile.max_locks, coord.locks_held(v_call.agent, v_profile.max_locks) + cardinality(v_fresh));
+  if v_survey.fresh <> '{}' then
+    v_held := coord.locks_held(v_call.agent, v_profile.max_locks) + cardinality(v_survey.fresh);
+    if v_held > v_profile.max_locks then
+      return coord.exceeded(v_call, 'max_locks', v_profile.max_locks, v_held);
+    end if;
   end if;
-  if v_expired is not null then
-    update coord.locks l set released_at = l.expires_at, release_reason = 'expired'
-    where l.id in (select o.id from coord.locks o where o.id = any (v_expired) order by o.place for no key update);
-  end if;
-  if v_lapsed is not null then
-    -- The row is about to be used again; what it was is remembered here.
-    insert into coord.past_locks (fence, repo, path, agent, session_id, mode, acquired_at, released_at, release_reason)
-    select l.fence, l.repo, l.path, l.agent, l.session_id, l.mode, l.acquired_at, l.expires_at, 'expired'
-    from coord.locks l where l.id = any (v_lapsed) and l.path = any (v_fresh);
-  end if;
-  if v_kept is not null then
-    for v_grant in
-      update coord.locks l
-      set expires_at = greatest(l.expires_at, v_now + make_interval(secs => v_ttl)), reason = coalesce(p_reason, l.reason)
-      where l.id = any (v_kept)
-      returning coord.describe_grant(l, v_now)
-    loop
-      v_locks := v_locks || v_grant;
-    end loop;
-  end if;
-  if v_fresh <> '{}' then
-    for v_grant in
-      insert into coord.locks as l (place, repo, path, agent, session_id, agent_type, mode, fence, reason, acquired_at, expires_at)
-      select coord.place(v_call.repo, p), v_call.repo, p, v_call.agent, v_call.session_id, v_call.agent_type, v_mode,
-        nextval('coord.fences'), p_reason, v_now, v_now + make_interval(secs => v_ttl)
-      from unnest(v_fresh) p
-      on conflict (place, agent, session_id) do update set
-        agent_type = excluded.agent_type, mode = excluded.mode, fence = excluded.fence, reason = excluded.reason,
-        acquired_at = excluded.acquired_at, expires_at = excluded.expires_at, released_at = null, release_reason = null
-      returning coord.describe_grant(l, v_now)
-    loop
-      v_locks := v_locks || v_grant;
-    end loop;
-  end if;
-  if jsonb_array_length(v_locks) <> cardinality(v_paths) then
-    perform coord.fail('internal_error', 'row-level security hid a lock that was just written');
-  end if;
-
-  return coord.close_call(v_call, true, case when v_fresh = '{}' then 'renewed' else 'acquired' end,
+  v_locks := coord.grant_locks(v_call, v_survey, v_paths, v_mode, v_ttl, p_reason, null, v_now);
+  return coord.close_call(v_call, true, case when v_survey.fresh = '{}' then 'renewed' else 'acquired' end,
     jsonb_build_object('repo', v_call.repo, 'locks', v_locks, 'next', 'Edit, then release_lock; acquire_lock again extends.')
     || case when array_to_string(p_paths, '') ~ '[*?]'
       then jsonb_strip_nulls(jsonb_build_object('widened', coord.widened(p_paths))) else '{}' end);
@@ -757,6 +778,8 @@ begin
   select coalesce(jsonb_agg(jsonb_build_object('path', f.path, 'holder', f.agent, 'session_id', f.session_id, 'fence', f.fence)
     order by f.path, f.agent), '[]')
   into v_released from freed f;
+  perform coord.tell(f.holder, v_call.repo, 'lock_broken', format('Your lock on %s was broken by %s: %s', f.path, v_call.agent, p_reason))
+  from jsonb_to_recordset(v_released) f (holder text, path text);
   return coord.close_call(v_call, true, 'released', jsonb_build_object('repo', v_call.repo, 'released', v_released), p_reason);
 end
 $$;
@@ -1013,16 +1036,16 @@ $$;
 -- The contract -------------------------------------------------------------------------
 
 create domain coord_v1.paths as text[];
-comment on domain coord_v1.paths is $$Repo-relative: src/a.rs is a file, src/ a directory with all below it, ./ everything.
-@schema {"minItems": 1, "maxItems": 64}$$;
+comment on domain coord_v1.paths is $$src/a.rs, src/ with all below it, or ./ for everything.
+@schema {"maxItems": 64}$$;
 create domain coord_v1.lock_mode as text;
-comment on domain coord_v1.lock_mode is $$exclusive to edit; shared to keep others from editing what you read.
+comment on domain coord_v1.lock_mode is $$shared keeps others from editing what you read.
 @schema {"enum": ["exclusive", "shared"]}$$;
 create domain coord_v1.ttl_seconds as integer;
 comment on domain coord_v1.ttl_seconds is $$Lease in seconds.
 @schema {"minimum": 30, "maximum": 28800}$$;
 create domain coord_v1.wait_seconds as integer;
-comment on domain coord_v1.wait_seconds is $$How long to wait in line if it is not free.
+comment on domain coord_v1.wait_seconds is $$Wait in line so long.
 @schema {"minimum": 0, "maximum": 3600}$$;
 create domain coord_v1.ticket as text;
 comment on domain coord_v1.ticket is $$Place in line, as acquire_lock gave it: W-17.
@@ -1043,12 +1066,12 @@ create function coord_v1.acquire_lock(
   wait_seconds coord_v1.wait_seconds default 0
 ) returns jsonb language sql
 return coord.acquire_lock(repo, paths, mode, ttl_seconds, reason, wait_seconds);
-comment on function coord_v1.acquire_lock is $$Lock files or directories before editing them, all or nothing. Answers acquired, renewed (yours already, extended) or held (somebody else's; blockers says whose and how long).
+comment on function coord_v1.acquire_lock is $$Lock files or directories before editing, all or nothing. held: blockers says who has them, for how long.
+Answers acquired, renewed (yours already, extended) or held (somebody else's).
 A path is a file (src/a.rs), a directory with all below it (src/), everything (./), a glob, which locks the directory it stands in (widened says which), or a resource with a scheme of path_schemes (port:5432).
 Owner is the session. blockers shows about 20 at most; one that is `waiting` is in line before you. Each lock has a fence: a number that rises with every new holder; pass it to verify_locks before you commit.
 With wait_seconds you get a place in line: queued, with ticket, position and retry_after_seconds. Make the same call again within that time, until it answers something else; after three times as long in silence the place is lost. First come, first served. deadlock, with cycle, where waiting would never end. With wait_seconds 0, or when it is over: held.
 Outcomes: acquired, renewed, held, queued, deadlock, denied. Errors: paths_required, too_many_paths, path_*, mode_unknown, ttl_out_of_range, wait_out_of_range, argument_too_long, repo_required, repo_invalid, repo_not_granted, session_ended.
-@title Acquire locks
 @toolset core
 @idempotent$$;
 
@@ -1057,10 +1080,9 @@ create function coord_v1.release_lock(
   repo coord_v1.repo default null
 ) returns jsonb language sql
 return coord.release_lock(repo, paths);
-comment on function coord_v1.release_lock is $$Release your locks as soon as you are done; without paths, all this session holds in the repo.
+comment on function coord_v1.release_lock is $$Release your locks as soon as you are done; without paths, all in the repo.
 Ends your waiting for these paths too (cancelled[]).
 Outcomes: released with released[]; not_held when none of paths is held by this session, with who holds it; denied. Errors: paths_required, too_many_paths, path_*, repo_required, repo_invalid, repo_not_granted, session_ended.
-@title Release locks
 @toolset core
 @idempotent$$;
 
@@ -1069,9 +1091,8 @@ create function coord_v1.check_locks(
   repo coord_v1.repo default null
 ) returns jsonb language sql stable
 return coord.check_locks(repo, paths);
-comment on function coord_v1.check_locks is $$See who holds what: live locks that overlap paths (all by default), newest first.
+comment on function coord_v1.check_locks is $$See who holds what: locks that overlap paths; without them, all.
 Without repo and paths: those of every repository you are granted. Answers locks[] (at most 200), each with its number of waiters, and total. Errors: too_many_paths, path_*, repo_required, repo_invalid, repo_not_granted.
-@title Check locks
 @toolset core
 @resource locks://current$$;
 
@@ -1084,7 +1105,6 @@ return coord.verify_locks(repo, paths, fences);
 comment on function coord_v1.verify_locks is $$Check before a commit that each path is covered by a live exclusive lock of yours and each fence is still yours.
 Answers covered[] with the lock and the fence behind each path, and decision: what a hook does under the repository's policy (allow, warn, deny).
 Outcomes: covered (ok true); not_covered with problems[]: not_held, held_by_other, only_shared, stale_fence. Errors: paths_required, too_many_paths, fences_do_not_match, path_*, repo_required, repo_invalid, repo_not_granted.
-@title Verify locks
 @toolset full$$;
 
 create function coord_v1.force_release_lock(
@@ -1095,7 +1115,6 @@ create function coord_v1.force_release_lock(
 return coord.force_release_lock(repo, paths, reason);
 comment on function coord_v1.force_release_lock is $$Break locks that somebody else holds; operators and agents of trust 3, with a reason, always audited.
 Outcomes: released with the prior holders; denied. Errors: reason_required, paths_required, too_many_paths, path_*, argument_too_long, repo_required, repo_invalid, repo_not_granted, insufficient_trust_level.
-@title Break locks
 @toolset full
 @destructive$$;
 
