@@ -840,3 +840,49 @@ impl<'a> Run<'a> {
         assert_eq!(odd, "", "the audit says otherwise");
     }
 }
+
+// ------------------------------------------------------------------ at once
+
+/// Who submits looks at tasks in an order of its own, and who cancels ends them in theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn submitting_and_cancelling_at_once_never_lock_each_other_out() {
+    const MANY: usize = 60;
+    let repo = "git.example/queue/at-once";
+    let foreman = Foreman {
+        token: mint("at-once", "standard", repo),
+        repo: repo.to_owned(),
+    };
+    for round in 0..12 {
+        let below: Vec<Value> = (0..MANY)
+            .map(|it| json!({"key": format!("k{it}"), "title": "below", "depends_on": if it == 0 { json!([]) } else { json!(["k0"]) }}))
+            .collect();
+        let args = json!({"repo": repo, "tasks": below});
+        let (status, answer) = foreman.call("submit_graph", args).await;
+        assert_eq!(status, 200, "{answer}");
+        let task = |it: usize| answer["tasks"][format!("k{it}")].clone();
+        let upwards: Vec<Value> = (1..MANY)
+            .map(|it| {
+                json!({"key": format!("u{it:03}"), "title": "up", "depends_on": [task(MANY - it)],
+                    "on_dependency_failure": "ignore", "dedup_key": format!("up {}", it * 37 % MANY)})
+            })
+            .collect();
+        let downwards: Vec<Value> = upwards
+            .iter()
+            .rev()
+            .enumerate()
+            .map(|(place, it)| {
+                let mut it = it.clone();
+                it["key"] = json!(format!("d{place:03}"));
+                it
+            })
+            .collect();
+        let [up, down] = [upwards, downwards]
+            .map(|it| foreman.call("submit_graph", json!({"repo": repo, "tasks": it})));
+        let cancel = foreman.call("cancel_work", json!({"task": task(0), "reason": "enough"}));
+        let (up, down, cancel) = tokio::join!(up, down, cancel);
+        for (status, answer) in [up, down, cancel] {
+            assert_eq!(status, 200, "round {round}: {answer}");
+        }
+        shared().psql(&format!("delete from coord.task_dependencies where repo = '{repo}'; delete from coord.tasks where repo = '{repo}'"));
+    }
+}
