@@ -50,9 +50,9 @@
 --
 -- Lock order: session row, the repository's graph (an advisory lock, taken by whatever
 -- may end a task without completing it, because that reaches an unknown part of the
--- graph, and by what ties tasks to failed ones), dedup keys (advisory), tasks by number,
--- places of locks, lock rows. Claims wait for nothing: they
--- skip locked tasks, and places that somebody is at.
+-- graph; shared by who submits, because that may look at any part of it), dedup_keys in
+-- their order, tasks by number, places of locks, lock rows. Claims wait for nothing:
+-- they skip locked tasks, and places that somebody is at.
 
 set role coord_owner;
 
@@ -477,6 +477,15 @@ return case when '@dependencies' = any (p_not_agents) and p_author is not null a
   then array(select a from unnest(p_not_agents || p_author) a order by a collate "C") else p_not_agents end;
 comment on function coord.without_author is 'Who may not run a task, once a dependency was completed: its author too, where the task says @dependencies.';
 
+create function coord.share_graph(p_repo text) returns void
+language plpgsql
+as $$
+begin
+  perform pg_advisory_xact_lock_shared(hashtextextended(p_repo, 8));
+end
+$$;
+comment on function coord.share_graph is 'Nobody ends tasks of a repository without completing them (lock_graph) while their rows are looked at in any order.';
+
 create function coord.open_task_of_key(p_repo text, p_key text) returns bigint
 language plpgsql
 as $$
@@ -503,9 +512,8 @@ begin
   if v_call.answer is not null then return v_call.answer; end if;
   v_task := coord.task_from(v_call, p_spec, '');
   v_depends_on := array(select coord.task_number(d) from unnest(coord.text_array('depends_on', p_spec -> 'depends_on', 100, 20)) d);
-  if v_task.on_dependency_failure = 'wait' and v_depends_on <> '{}' then
-    -- Nobody retries what it would wait for, until it is tied to it.
-    perform coord.lock_graph(v_call.repo);
+  if v_depends_on <> '{}' then
+    perform coord.share_graph(v_call.repo);
   end if;
   if v_task.dedup_key is not null then
     v_known := coord.open_task_of_key(v_call.repo, v_task.dedup_key);
@@ -549,6 +557,7 @@ declare
   v_numbers jsonb := jsonb '{}';
   v_tasks jsonb := jsonb '{}';
   v_items jsonb := jsonb '{}';
+  v_dedup_keys text[];
   v_free text[];
   v_item record;
   v_key text;
@@ -578,10 +587,13 @@ begin
     v_ties := v_ties || jsonb_build_object(v_item.key, v_needs);
   end loop;
 
-  perform coord.lock_graph(v_call.repo) where p_tasks @> '[{"on_dependency_failure": "wait"}]';
-  -- In one order, whatever order two graphs name them in.
-  perform coord.open_task_of_key(v_call.repo, k.key)
-  from (select distinct t ->> 'dedup_key' as key from jsonb_array_elements(p_tasks) t where t ->> 'dedup_key' <> '' order by 1) k;
+  v_dedup_keys := array(select distinct i.value ->> 'dedup_key' from jsonb_each(v_items) i where i.value ->> 'dedup_key' <> '' order by 1);
+  -- Whatever of it was there before, by its number or its dedup_key.
+  if v_dedup_keys <> '{}' or exists (select from jsonb_each(v_ties) t, jsonb_array_elements_text(t.value) d where not v_ties ? d) then
+    perform coord.share_graph(v_call.repo);
+  end if;
+  perform coord.open_task_of_key(v_call.repo, k) from unnest(v_dedup_keys) k;
+
   -- What needs nothing of the rest goes first, then what needs only that, and so on.
   while v_ties <> '{}' loop
     select array_agg(e.key order by e.key collate "C") into v_free from jsonb_each(v_ties) e
@@ -761,7 +773,7 @@ begin
     where t.repo = v_call.repo and t.lane = v_lane and t.state = 'pending' and t.unmet = 0 and t.next_at is null
       and (t.deadline is null or t.deadline > clock_timestamp()) and t.number <> all (v_passed)
     order by t.turn_at, t.number limit 1
-    for update skip locked;
+    for no key update skip locked;
     if not found then
       v_gone := v_gone || v_lane;
       continue;
@@ -1273,7 +1285,7 @@ declare
 begin
   -- p_error: lost, and counted; else given back. The caller has the graphs that lost ones need.
   for v_task in
-    select * from coord.tasks t where t.agent = p_agent and t.session_id = p_session_id and t.session_live order by t.number for update
+    select * from coord.tasks t where t.agent = p_agent and t.session_id = p_session_id and t.session_live order by t.number for no key update
   loop
     if p_error is null then
       update coord.tasks t set state = 'pending' where t.number = v_task.number;
@@ -1320,7 +1332,7 @@ begin
     select * from coord.tasks t
     where t.repo = p_repo and t.state = 'claimed' and t.lease_until < clock_timestamp() and t.failures + 1 < t.max_attempts
       and (t.deadline is null or t.deadline > clock_timestamp())
-    order by t.number limit 10 for update skip locked
+    order by t.number limit 10 for no key update skip locked
   loop
     perform coord.lose_task(v_task);
     v_found := true;
