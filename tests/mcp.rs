@@ -2,27 +2,19 @@
 //! clients, the bridge, and a stack of its own behind it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 mod support;
+use support::mcp::{Client, SOON, bridge, text};
 use support::{COORD, Stack, clients, coord, script, shared, told};
 
 const REPO: &str = "local/playground";
-const SOON: Duration = Duration::from_secs(15);
-
-/// A bridge to this stack, for its first agent.
-fn bridge(stack: &Stack) -> Command {
-    let mut command = stack.coord();
-    command.arg("mcp").env_remove("CLAUDE_CODE_SESSION_ID");
-    command.env("COORD_CACHE_DIR", stack.home.join("cache-of-tests"));
-    command
-}
 
 fn token(stack: &Stack) -> String {
     support::read(&stack.home.join("tokens/agent-1.jwt"))
@@ -43,138 +35,6 @@ fn ok(command: &mut Command) -> Output {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", told(&output));
     output
-}
-
-// ------------------------------------------------- a client of a dozen lines
-
-/// Speaks the protocol line by line, where a test needs what no SDK would do.
-struct Client {
-    bridge: Child,
-    input: Option<ChildStdin>,
-    lines: Receiver<Value>,
-    news: Vec<Value>,
-    last: u64,
-}
-
-impl Client {
-    /// Starts the bridge and shakes hands.
-    fn connect(command: &mut Command) -> Self {
-        let mut client = Self::start(command);
-        client.hello();
-        client
-    }
-
-    fn start(command: &mut Command) -> Self {
-        let mut bridge = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(bridge.stdout.take().unwrap());
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                // Nothing but the protocol may come out of there.
-                if sender.send(serde_json::from_str(&line).unwrap()).is_err() {
-                    return;
-                }
-            }
-        });
-        Self {
-            input: bridge.stdin.take(),
-            bridge,
-            lines,
-            news: Vec::new(),
-            last: 0,
-        }
-    }
-
-    fn hello(&mut self) -> Value {
-        let params = json!({"protocolVersion": "2025-06-18", "capabilities": {},
-                            "clientInfo": {"name": "test", "version": "1"}});
-        let hello = self.ask("initialize", &params);
-        self.write(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
-        hello
-    }
-
-    fn write(&mut self, message: &Value) {
-        let input = self.input.as_mut().unwrap();
-        writeln!(input, "{message}").unwrap();
-        input.flush().unwrap();
-    }
-
-    fn ask(&mut self, method: &str, params: &Value) -> Value {
-        self.last += 1;
-        let id = self.last;
-        self.write(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
-        loop {
-            let message = self.lines.recv_timeout(SOON).expect(method);
-            if message["id"] == json!(id) {
-                return message["result"].clone();
-            }
-            self.news.push(message);
-        }
-    }
-
-    fn call(&mut self, tool: &str, args: &Value) -> Value {
-        self.ask("tools/call", &json!({"name": tool, "arguments": args}))
-    }
-
-    fn lock(&mut self, path: &str) -> Value {
-        let result = self.call("acquire_lock", &json!({"repo": REPO, "paths": [path]}));
-        assert_eq!(result["isError"], json!(false), "{result}");
-        serde_json::from_str(text(&result)).unwrap()
-    }
-
-    fn tools(&mut self) -> Vec<String> {
-        let listing = self.ask("tools/list", &json!({}));
-        let tools = listing["tools"].as_array().unwrap();
-        let name = |tool: &Value| tool["name"].as_str().unwrap().to_owned();
-        tools.iter().map(name).collect()
-    }
-
-    /// Waits for a notification.
-    fn hear(&mut self, method: &str) -> Value {
-        let until = Instant::now() + SOON;
-        loop {
-            let heard = self.news.iter().position(|news| news["method"] == method);
-            if let Some(heard) = heard {
-                return self.news.remove(heard);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            self.news.push(self.lines.recv_timeout(left).expect(method));
-        }
-    }
-
-    /// Ends the input, as a client does that goes, and waits for the bridge.
-    fn leave(mut self) {
-        drop(self.input.take());
-        assert!(self.wait().success());
-    }
-
-    fn wait(&mut self) -> std::process::ExitStatus {
-        let until = Instant::now() + SOON;
-        loop {
-            if let Some(status) = self.bridge.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < until, "the bridge does not end");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.bridge.kill();
-        let _ = self.bridge.wait();
-    }
-}
-
-fn text(result: &Value) -> &str {
-    assert!(result.get("structuredContent").is_none(), "{result}");
-    result["content"][0]["text"].as_str().unwrap()
 }
 
 /// A bridge over HTTP, and where it is.
@@ -521,6 +381,12 @@ fn in_line(stack: &Stack, path: &str) -> String {
 }
 
 impl Client {
+    fn lock(&mut self, path: &str) -> Value {
+        let result = self.call("acquire_lock", &json!({"repo": REPO, "paths": [path]}));
+        assert_eq!(result["isError"], json!(false), "{result}");
+        serde_json::from_str(text(&result)).unwrap()
+    }
+
     /// Asks for a lock and a place in line, without waiting for the answer.
     fn line_up(&mut self, path: &str) -> u64 {
         self.last += 1;

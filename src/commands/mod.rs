@@ -23,6 +23,7 @@ mod run_child;
 pub mod show;
 mod status;
 mod token;
+mod top;
 mod up;
 mod work;
 
@@ -49,7 +50,7 @@ pub enum Command {
     Env,
     /// Mint, inspect and revoke tokens
     Token(token::Args),
-    /// List agents and people with their profiles
+    /// List agents and people with their profiles, or who is here now
     Agents(agents::Args),
     /// Make profiles and policies what YAML files say
     Apply(apply::Args),
@@ -63,6 +64,8 @@ pub enum Command {
     Work(work::Args),
     /// Leave for others how things stand, and read what they left
     Handoff(handoff::Args),
+    /// Watch agents, locks, queue and refusals, live
+    Top(top::Args),
     /// Check locks in git's hooks: before a commit, and where it is pushed
     Hook(hook::Args),
     /// Read, follow, export and verify the audit
@@ -102,6 +105,7 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Keys(args) => Ok(keys::run(&args, global).await?),
         Command::Lock(args) => lock::run(args, global).await,
         Command::Work(args) => work::run(args, global).await,
+        Command::Top(args) => top::run(&args, global).await,
         Command::Handoff(args) => handoff::run(args, global).await,
         Command::Hook(args) => hook::run(args, global).await,
         Command::Audit(args) => audit::run(args, global).await,

@@ -66,7 +66,9 @@ pub struct Args {
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// Submit all tasks of a YAML or JSON file, or none; - reads standard input
-    #[arg(long, value_name = "FILE", exclusive = true)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "title", "description", "task_type", "input", "priority", "after", "on_dependency_failure", "deadline",
+        "max_attempts", "needs", "min_trust", "for_type", "not_agent", "paths", "key"])]
     graph: Option<String>,
     #[command(flatten)]
     repo: Repo,
