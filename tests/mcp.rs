@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 mod support;
-use support::mcp::{Client, SOON, bridge, text};
+use support::mcp::{Client, bridge, text};
 use support::{COORD, Stack, clients, coord, script, shared, told};
 
 const REPO: &str = "local/playground";
@@ -389,23 +389,10 @@ impl Client {
 
     /// Asks for a lock and a place in line, without waiting for the answer.
     fn line_up(&mut self, path: &str) -> u64 {
-        self.last += 1;
-        let id = self.last;
-        let params = json!({"name": "acquire_lock", "_meta": {"progressToken": "line"},
-            "arguments": {"paths": [path], "wait_seconds": 600}});
-        self.write(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}));
-        id
-    }
-
-    /// The answer to an earlier request.
-    fn answer(&mut self, id: u64) -> Value {
-        loop {
-            let message = self.lines.recv_timeout(SOON).unwrap();
-            if message["id"] == id {
-                return message["result"].clone();
-            }
-            self.news.push(message);
-        }
+        self.begin(
+            "acquire_lock",
+            &json!({"paths": [path], "wait_seconds": 600}),
+        )
     }
 }
 
@@ -455,10 +442,7 @@ fn a_wait_that_the_client_cancels_leaves_the_line() {
     let waiting = client.line_up("wait-2");
     client.hear("notifications/progress");
     assert_eq!(in_line(stack, "wait-2"), "1");
-    client.write(
-        &json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
-        "params": {"requestId": waiting, "reason": "changed my mind"}}),
-    );
+    client.cancel(waiting);
     support::eventually("the line is empty", || in_line(stack, "wait-2") == "0");
 
     // So it does when the client goes in the middle of it.
@@ -494,5 +478,151 @@ fn a_call_waits_no_longer_than_a_client_may_be_kept() {
     );
     // The place is kept for the next call.
     assert_eq!(in_line(stack, "wait-3"), "1");
+    client.leave();
+}
+
+// ---------------------------------------------------------------------- work
+
+/// A call for work of one type, which no other test has.
+fn work(kind: &str) -> Value {
+    json!({"task_types": [kind], "wait_seconds": 600})
+}
+
+fn submit(stack: &Stack, kind: &str) {
+    let args = json!({"title": "do it", "task_type": kind});
+    assert_eq!(
+        rpc(stack, "submitter", "submit_work", args)["outcome"],
+        "submitted"
+    );
+}
+
+fn state(stack: &Stack, kind: &str) -> String {
+    stack.psql(&format!(
+        "select string_agg(state, ' ') from coord_v1.tasks where task_type = '{kind}'"
+    ))
+}
+
+#[test]
+fn one_call_waits_until_there_is_work() {
+    let stack = shared();
+    let mut client = Client::connect(&mut bridge(stack));
+    let waiting = client.begin("get_work", &work("wait-a"));
+    let news = client.hear("notifications/progress");
+    let message = news["params"]["message"].as_str().unwrap();
+    assert!(message.starts_with("nothing to claim yet: "), "{message}");
+    assert!(news["params"]["total"].as_f64().unwrap() > 590.0, "{news}");
+    assert_eq!(client.lock("work-other")["outcome"], "acquired");
+    submit(stack, "wait-a");
+    let result = client.answer(waiting);
+    let answer: Value = serde_json::from_str(text(&result)).unwrap();
+    assert_eq!(
+        (&answer["outcome"], &answer["tasks"][0]["attempt"]),
+        (&json!("claimed"), &json!(1))
+    );
+    // What the process held comes back with its end.
+    client.leave();
+    assert_eq!(state(stack, "wait-a"), "pending");
+}
+
+#[test]
+fn who_cancels_the_wait_for_work_gets_none() {
+    let stack = shared();
+    let mut client = Client::connect(&mut bridge(stack));
+    let waiting = client.begin("get_work", &work("wait-b"));
+    client.hear("notifications/progress");
+    client.cancel(waiting);
+    submit(stack, "wait-b");
+    // Longer than two polls are apart.
+    std::thread::sleep(Duration::from_secs(7));
+    assert_eq!(state(stack, "wait-b"), "pending");
+    client.leave();
+}
+
+#[test]
+fn a_call_for_work_waits_no_longer_than_a_client_may_be_kept() {
+    let stack = shared();
+    let mut client = Client::connect(bridge(stack).args(["--patience", "7"]));
+    let waiting = client.begin("get_work", &work("wait-c"));
+    let result = client.answer(waiting);
+    let answer: Value = serde_json::from_str(text(&result)).unwrap();
+    assert_eq!(answer["outcome"], "none");
+    // What is left of the wait, for the next call.
+    let left = answer["wait_seconds_left"].as_i64().unwrap();
+    assert!((590..600).contains(&left), "{answer}");
+
+    let waiting = client.begin(
+        "get_work",
+        &json!({"task_types": ["wait-c"], "wait_seconds": 1}),
+    );
+    let result = client.answer(waiting);
+    let answer: Value = serde_json::from_str(text(&result)).unwrap();
+    assert_eq!(answer["outcome"], "none");
+    assert!(answer.get("wait_seconds_left").is_none(), "{answer}");
+    client.leave();
+}
+
+#[test]
+fn what_is_going_on_can_be_read_and_how_to_work_be_asked() {
+    let stack = shared();
+    let repo = "local/reading";
+    let token = stack.mint("reader", "cli", repo);
+    let mut client = Client::connect(
+        bridge(stack)
+            .env("COORD_TOKEN", &token)
+            .env("COORD_REPO", repo),
+    );
+    let submitted = client.call("submit_work", &json!({"title": "read me"}));
+    let submitted: Value = serde_json::from_str(text(&submitted)).unwrap();
+    let call = stack.rpc(
+        &token,
+        "write_handoff",
+        json!({"summary": "half done"}),
+        &[],
+    );
+    let written = tokio::runtime::Runtime::new().unwrap().block_on(call).1;
+    assert_eq!(written["outcome"], "written");
+
+    let listed = client.ask("resources/list", &json!({}));
+    let uris: Vec<&str> = (listed["resources"].as_array().unwrap().iter())
+        .map(|it| it["uri"].as_str().unwrap())
+        .collect();
+    let mut read = |uri: &str| {
+        assert!(uris.contains(&uri), "{uri}: {listed}");
+        let result = client.ask("resources/read", &json!({"uri": uri}));
+        let text = result["contents"][0]["text"].as_str().unwrap();
+        serde_json::from_str::<Value>(text).unwrap()
+    };
+    let pending = read("work://pending");
+    assert_eq!(pending["tasks"][0]["task"], submitted["task"], "{pending}");
+    let agents = read("agents://active");
+    assert!(
+        agents["agents"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|it| it["agent"] == "reader"),
+        "{agents}"
+    );
+    let handoffs = read("handoffs://recent");
+    assert_eq!(
+        handoffs["handoffs"][0]["summary"], "half done",
+        "{handoffs}"
+    );
+
+    let listed = client.ask("prompts/list", &json!({})).to_string();
+    for (name, words) in [
+        ("start_work", "get_work claims one task"),
+        ("finish_work", "write_handoff"),
+    ] {
+        assert!(listed.contains(name), "{listed}");
+        let prompt = client.ask("prompts/get", &json!({"name": name, "arguments": {}}));
+        assert!(
+            prompt["messages"][0]["content"]["text"]
+                .as_str()
+                .unwrap()
+                .contains(words),
+            "{prompt}"
+        );
+    }
     client.leave();
 }

@@ -101,6 +101,34 @@ impl Client {
         tools.iter().map(name).collect()
     }
 
+    /// Calls a tool with a progress token, without waiting for the answer.
+    pub fn begin(&mut self, tool: &str, args: &Value) -> u64 {
+        self.last += 1;
+        let id = self.last;
+        let params = json!({"name": tool, "_meta": {"progressToken": "line"}, "arguments": args});
+        self.write(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}));
+        id
+    }
+
+    /// The answer to what was begun.
+    pub fn answer(&mut self, id: u64) -> Value {
+        loop {
+            let message = self.lines.recv_timeout(SOON).unwrap();
+            if message["id"] == id {
+                return message["result"].clone();
+            }
+            self.news.push(message);
+        }
+    }
+
+    /// Tells that nobody wants the answer any more.
+    pub fn cancel(&mut self, id: u64) {
+        let params = json!({"requestId": id, "reason": "changed my mind"});
+        self.write(
+            &json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}),
+        );
+    }
+
     /// Waits for a notification.
     pub fn hear(&mut self, method: &str) -> Value {
         let until = Instant::now() + SOON;
