@@ -646,6 +646,10 @@ fn no_function_takes_an_identity_from_its_caller() {
         "register_agent takes a type and a role, so this looks at the wrong place"
     );
     for function in taking {
+        // A read: agent says whose words, among those that the caller may read anyway.
+        if function.name == "read_handoff" {
+            continue;
+        }
         assert_eq!(
             function.roles,
             ["coord_operator"],

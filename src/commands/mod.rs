@@ -2,6 +2,7 @@
 
 mod agents;
 mod apply;
+mod arguments;
 mod audit;
 pub mod call;
 mod completions;
@@ -10,7 +11,9 @@ mod demo;
 mod doctor;
 mod down;
 mod env;
+mod handoff;
 mod hook;
+mod in_line;
 mod keys;
 mod lock;
 mod man;
@@ -20,7 +23,9 @@ mod run_child;
 pub mod show;
 mod status;
 mod token;
+mod top;
 mod up;
+mod work;
 
 use std::path::PathBuf;
 
@@ -45,7 +50,7 @@ pub enum Command {
     Env,
     /// Mint, inspect and revoke tokens
     Token(token::Args),
-    /// List agents and people with their profiles
+    /// List agents and people with their profiles, or who is here now
     Agents(agents::Args),
     /// Make profiles and policies what YAML files say
     Apply(apply::Args),
@@ -55,6 +60,12 @@ pub enum Command {
     Keys(keys::Args),
     /// Take, release and show locks
     Lock(lock::Args),
+    /// Queue, claim and finish tasks
+    Work(work::Args),
+    /// Leave for others how things stand, and read what they left
+    Handoff(handoff::Args),
+    /// Watch agents, locks, queue and refusals, live
+    Top(top::Args),
     /// Check locks in git's hooks: before a commit, and where it is pushed
     Hook(hook::Args),
     /// Read, follow, export and verify the audit
@@ -93,6 +104,9 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Network(args) => network::run(args, global).await,
         Command::Keys(args) => Ok(keys::run(&args, global).await?),
         Command::Lock(args) => lock::run(args, global).await,
+        Command::Work(args) => work::run(args, global).await,
+        Command::Top(args) => top::run(&args, global).await,
+        Command::Handoff(args) => handoff::run(args, global).await,
         Command::Hook(args) => hook::run(args, global).await,
         Command::Audit(args) => audit::run(args, global).await,
         Command::Call(args) => call::run(args, global).await,

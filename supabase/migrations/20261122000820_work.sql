@@ -587,6 +587,14 @@ begin
     v_ties := v_ties || jsonb_build_object(v_item.key, v_needs);
   end loop;
 
+  select e.key as key, d.need as need into v_item
+  from jsonb_each(v_ties) e cross join lateral jsonb_array_elements_text(e.value) d (need)
+  where not v_ties ? d.need and d.need !~* '^T-[0-9]{1,18}$'
+  order by e.key collate "C" limit 1;
+  if found then
+    perform coord.fail('dependency_unknown', format('%s%s is no key of this call, and no task like T-17',
+      v_items #>> array[v_item.key, 'place'], quote_literal(v_item.need)));
+  end if;
   v_dedup_keys := array(select distinct i.value ->> 'dedup_key' from jsonb_each(v_items) i where i.value ->> 'dedup_key' <> '' order by 1);
   -- Whatever of it was there before, by its number or its dedup_key.
   if v_dedup_keys <> '{}' or exists (select from jsonb_each(v_ties) t, jsonb_array_elements_text(t.value) d where not v_ties ? d) then
@@ -611,7 +619,7 @@ begin
       if v_task.number is null then
         v_task.number := nextval('coord.task_numbers');
         perform coord.put_task(v_task, array(
-          select coalesce((v_numbers ->> d)::bigint, case when d ~* '^T-[0-9]{1,18}$' then substr(d, 3)::bigint else -1 end)
+          select coalesce((v_numbers ->> d)::bigint, substr(d, 3)::bigint)
           from jsonb_array_elements_text(v_items #> array[v_key, 'depends_on']) d), v_place);
       end if;
       v_numbers := v_numbers || jsonb_build_object(v_key, v_task.number);
@@ -1108,12 +1116,12 @@ begin
   v_task := coord.fail_attempt(v_task, p_error, false);
   v_released := coord.release_locks_of_task(v_task, 'released');
   if v_task.state = 'dead' then
-    return coord.close_call(v_call, false, 'dead', jsonb_build_object(
+    return coord.close_call(v_call, true, 'dead', jsonb_build_object(
       'task', p_task, 'attempt', v_task.attempt, 'failures', v_task.failures, 'max_attempts', v_task.max_attempts, 'released', v_released,
       'reason', (select p.reason from coord.past_tasks p where p.number = v_number),
       'next', 'It will not be tried again, unless somebody retries it (retry_work).'));
   end if;
-  return coord.close_call(v_call, false, 'retrying', jsonb_build_object(
+  return coord.close_call(v_call, true, 'retrying', jsonb_build_object(
     'task', p_task, 'attempt', v_task.attempt, 'failures', v_task.failures, 'max_attempts', v_task.max_attempts,
     'next_at', v_task.next_at, 'released', v_released, 'next', 'It goes back to the queue; get_work for something else.'));
 end
