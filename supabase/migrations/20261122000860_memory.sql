@@ -1029,8 +1029,20 @@ begin
 end
 $$;
 
-create function coord.fitting_memories(p_repo text, p_text text, p_paths text[], p_max integer) returns jsonb
+create function coord.has_memories(p_agent text, p_repo text) returns boolean
 language plpgsql stable
+as $$
+begin
+  return exists (
+    select from unnest(array['*', p_repo, p_agent || ' ' || p_repo]) s (space)
+    -- In the order of the index, or the planner might read all that others remember before it finds nothing.
+    cross join lateral (select from coord.memories m where m.space = s.space and m.archived_at is null order by m.told_at desc limit 1) m);
+end
+$$;
+comment on function coord.has_memories is 'Whether there is anything to recall in a repository: a probe of the index for each space, so that a claim costs nothing where nobody remembers.';
+
+create function coord.fitting_memories(p_repo text, p_text text, p_paths text[], p_max integer) returns jsonb
+language plpgsql stable set jit = off
 as $$
 begin
   return (
