@@ -2,6 +2,7 @@
 
 mod agents;
 mod apply;
+mod arguments;
 mod audit;
 pub mod call;
 mod completions;
@@ -15,6 +16,7 @@ mod keys;
 mod lock;
 mod man;
 mod mcp;
+mod mem;
 mod network;
 mod run_child;
 pub mod show;
@@ -55,6 +57,8 @@ pub enum Command {
     Keys(keys::Args),
     /// Take, release and show locks
     Lock(lock::Args),
+    /// Remember what was learned, and recall what others learned
+    Mem(mem::Args),
     /// Check locks in git's hooks: before a commit, and where it is pushed
     Hook(hook::Args),
     /// Read, follow, export and verify the audit
@@ -93,6 +97,7 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Network(args) => network::run(args, global).await,
         Command::Keys(args) => Ok(keys::run(&args, global).await?),
         Command::Lock(args) => lock::run(args, global).await,
+        Command::Mem(args) => mem::run(args, global).await,
         Command::Hook(args) => hook::run(args, global).await,
         Command::Audit(args) => audit::run(args, global).await,
         Command::Call(args) => call::run(args, global).await,
