@@ -153,7 +153,7 @@ struct Promote {
 struct Learn {
     /// What the procedure does
     #[arg(value_name = "NAME")]
-    name: String,
+    procedure: String,
     /// A step; repeated, in their order
     #[arg(long = "step", value_name = "TEXT", required = true)]
     steps: Vec<String>,
@@ -171,7 +171,7 @@ struct Learn {
 struct Record {
     /// The procedure's name, or its id as M-17
     #[arg(value_name = "NAME")]
-    name: String,
+    procedure: String,
     /// It worked
     #[arg(long, group = "end")]
     worked: bool,
@@ -206,7 +206,7 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
         What::Learn(args) => ("learn_procedure", args.call(), learned),
         What::Record(args) => {
             let mut call = args.repo.args();
-            call.insert("name".to_owned(), args.name.into());
+            call.insert("name".to_owned(), args.procedure.into());
             call.insert("success".to_owned(), args.worked.into());
             ("record_procedure", call, recorded)
         }
@@ -276,7 +276,7 @@ impl Id {
 impl Learn {
     fn call(self) -> Map<String, Value> {
         let mut call = self.repo.args();
-        call.insert("name".to_owned(), self.name.into());
+        call.insert("name".to_owned(), self.procedure.into());
         put_list(&mut call, "steps", self.steps);
         put_list(&mut call, "prerequisites", self.prerequisites);
         self.about.put(&mut call);
