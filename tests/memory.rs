@@ -43,15 +43,16 @@ impl<'a> Agent<'a> {
         command
     }
 
+    /// `coord mem` with arguments as a shell would take them, and its exit code.
     #[track_caller]
-    fn mem(&self, code: i32, args: &[&str]) -> String {
-        ran(self.coord().arg("mem").args(args), code)
+    fn mem(&self, code: i32, line: &str) -> String {
+        ran(self.coord().arg("mem").args(words(line)), code)
     }
 
     #[track_caller]
-    fn json(&self, code: i32, args: &[&str]) -> Value {
-        let said = self.mem(code, &[&["--json"], args].concat());
-        serde_json::from_str(&said).unwrap_or_else(|_| panic!("{args:?}: {said}"))
+    fn json(&self, line: &str) -> Value {
+        let said = self.mem(0, &format!("--json {line}"));
+        serde_json::from_str(&said).unwrap_or_else(|_| panic!("{line}: {said}"))
     }
 
     async fn call(&self, function: &str, args: Value) -> Value {
@@ -59,6 +60,17 @@ impl<'a> Agent<'a> {
         assert_eq!(status, 200, "{function}: {answer}");
         answer
     }
+}
+
+/// Words of a line; those between ' are one.
+fn words(line: &str) -> Vec<&str> {
+    let parts = line.split('\'').enumerate();
+    parts
+        .flat_map(|(at, part)| match at % 2 {
+            0 => part.split_whitespace().collect(),
+            _ => vec![part],
+        })
+        .collect()
 }
 
 /// What a command prints: to standard output when it is done, to standard error when it is not.
@@ -151,13 +163,11 @@ impl Drop for Bridge {
     }
 }
 
-fn list<'a>(body: &'a Value, name: &str) -> &'a Vec<Value> {
+fn list_of<'a>(body: &'a Value, name: &str) -> &'a Vec<Value> {
     body[name].as_array().unwrap_or_else(|| panic!("{body}"))
 }
 
 fn summaries(memories: &[Value]) -> BTreeSet<&str> {
-    let summary = |memory: &'_ Value| memory["summary"].as_str().unwrap_or_default().len();
-    assert!(memories.iter().all(|memory| summary(memory) > 0));
     memories
         .iter()
         .map(|memory| memory["summary"].as_str().unwrap())
@@ -273,222 +283,157 @@ async fn five_thousand_tellings_are_five_hundred_memories_and_nothing_is_lost() 
 }
 
 #[test]
-fn told_found_rated_and_forgotten_on_the_command_line() {
+fn told_and_found_on_the_command_line() {
     let stack = shared();
     let (a, b) = (
         Agent::new(stack, "mem-a", "cli"),
         Agent::new(stack, "mem-b", "cli"),
     );
-
     let first = a.json(
-        0,
-        &[
-            "remember",
-            "The parser wants a lock",
-            "--type",
-            "bugfix",
-            "--detail",
-            "seen under load",
-            "--outcome",
-            "negative",
-            "--lesson",
-            "lock first",
-            "--lesson",
-            "ask",
-            "--tag",
-            "mutex",
-            "--path",
-            "src/parser.rs",
-            "--commit",
-            "0123456789abcdef",
-            "--until",
-            "30d",
-        ],
+        "remember 'The parser wants a lock' --type bugfix --detail 'seen under load' --outcome negative \
+         --lesson 'lock first' --lesson ask --tag mutex --path src/parser.rs --commit 0123456789abcdef --until 30d",
     );
     assert_eq!(first["outcome"], "created");
     let id = first["id"].as_str().unwrap();
     let mut more = a.coord();
-    more.args([
-        "mem",
-        "remember",
-        "the parser  wants a lock",
-        "--type",
-        "bugfix",
-        "--detail",
-        "-",
-    ]);
-    let mut more = more
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    more.stdin
-        .take()
-        .unwrap()
-        .write_all(b"and again\n")
-        .unwrap();
-    says(
-        &said(&more.wait_with_output().unwrap(), 0),
-        &["merged", id, "told 2 times"],
-    );
+    more.args(words(
+        "mem remember 'the parser  wants a lock' --type bugfix --detail -",
+    ));
+    let more = more.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut more = more.spawn().unwrap();
+    let mut stdin = more.stdin.take().unwrap();
+    stdin.write_all(b"and again\n").unwrap();
+    drop(stdin);
+    let merged = said(&more.wait_with_output().unwrap(), 0);
+    says(&merged, &["merged", id, "told 2 times"]);
 
-    // Found by a word, a misspelling of its own tag, and the file; shown with what speaks for it.
-    let list = b.mem(0, &["recall", "parser", "lock"]);
-    says(
-        &list,
-        &[
-            id,
-            "bugfix",
-            "negative",
-            "said by mem-a",
-            "> The parser wants a lock",
-            "> seen under load",
-            "> lesson: lock first",
-            "tags: mutex",
-            "paths: src/parser.rs",
-            "why: words",
-            "never instructions",
-        ],
-    );
+    // By words, topic, file and kind; each with why it stands there.
+    let list = b.mem(0, "recall parser lock");
+    says(&list, &[id, "bugfix", "negative", "said by mem-a"]);
+    says(&list, &["> The parser wants a lock", "> seen under load"]);
+    says(&list, &["> lesson: lock first", "tags: mutex"]);
+    says(&list, &["paths: src/parser.rs", "why: words"]);
+    says(&list, &["never instructions"]);
     for question in [
-        &["--tag", "mutex"][..],
-        &["--path", "src/parser.rs"],
-        &["--type", "bugfix", "--max", "1"],
-        &["--kind", "episodic", "--min-relevance", "0.5", "parser"],
+        "--tag mutex",
+        "--path src/parser.rs",
+        "--type bugfix --max 1",
+        "--kind episodic --min-relevance 0.5 parser",
     ] {
-        let found = b.json(0, &[&["recall"], question].concat());
-        assert_eq!(found["memories"][0]["id"], id, "{question:?}: {found}");
+        let found = b.json(&format!("recall {question}"));
+        assert_eq!(found["memories"][0]["id"], id, "{question}: {found}");
     }
-    says(
-        &b.mem(0, &["recall", "parser", "--type", "decision"]),
-        &["nothing is remembered"],
-    );
-    let whole = b.mem(0, &["show", id]);
-    says(
-        &whole,
-        &[
-            "> seen under load",
-            "> and again",
-            "commit: 0123456789abcdef",
-            "told: 2",
-            "valid until: ",
-        ],
-    );
-    let row = b.json(0, &["show", &id.to_lowercase()]);
+    let none = b.mem(0, "recall parser --type decision");
+    says(&none, &["nothing is remembered"]);
+    let whole = b.mem(0, &format!("show {id}"));
+    says(&whole, &["> seen under load", "> and again", "told: 2"]);
+    says(&whole, &["commit: 0123456789abcdef", "valid until: "]);
+    let row = b.json(&format!("show {}", id.to_lowercase()));
     assert_eq!(
-        (&row["said_by"], &row["quoted"], &row["details"][1]),
-        (&json!("mem-a"), &json!(true), &json!("and again"))
+        (&row["said_by"], &row["quoted"]),
+        (&json!("mem-a"), &json!(true))
     );
+    assert_eq!(row["details"], json!(["seen under load", "and again"]));
 
-    says(
-        &b.mem(0, &["rate", id, "--useful"]),
-        &["rated", "1 found it useful, 0 did not"],
-    );
-    assert_eq!(b.json(0, &["rate", id, "--useless"])["useless"], 1);
+    let rated = b.mem(0, &format!("rate {id} --useful"));
+    says(&rated, &["rated", "1 found it useful, 0 did not"]);
+    assert_eq!(b.json(&format!("rate {id} --useless"))["useless"], 1);
 
     // What is no longer true stays away, until it is asked for.
-    let newer = b.json(
-        0,
-        &[
-            "remember",
-            "The parser needs no lock any more",
-            "--supersedes",
-            id,
-        ],
-    );
+    let newer = b.json(&format!(
+        "remember 'The parser needs no lock any more' --supersedes {id}"
+    ));
     assert_eq!(newer["superseded"], id);
-    let found = b.json(0, &["recall", "parser", "lock"]);
-    assert_eq!(found["memories"].as_array().unwrap().len(), 1, "{found}");
-    let all = b.mem(0, &["recall", "parser", "lock", "--kind", "superseded"]);
-    says(
-        &all,
-        &[&format!("superseded by {}", newer["id"].as_str().unwrap())],
-    );
+    let newer = newer["id"].as_str().unwrap();
+    let found = b.json("recall parser lock");
+    assert_eq!(list_of(&found, "memories").len(), 1, "{found}");
+    let all = b.mem(0, "recall parser lock --kind superseded");
+    says(&all, &[&format!("superseded by {newer}")]);
 
     // Procedures.
-    let learn = [
-        "learn", "release", "--step", "tag it", "--step", "push", "--needs", "a key",
-    ];
-    says(&a.mem(0, &learn), &["learned M-"]);
+    let learned = a.mem(
+        0,
+        "learn release --step 'tag it' --step push --needs 'a key'",
+    );
+    says(&learned, &["learned M-"]);
+    let other = b.mem(0, "learn release --step push");
     says(
-        &b.mem(0, &["learn", "release", "--step", "push"]),
+        &other,
         &["others do it otherwise", "said by mem-a", "> 1. tag it"],
     );
+    let recorded = a.mem(0, "record release --worked");
     says(
-        &a.mem(0, &["record", "release", "--worked"]),
+        &recorded,
         &["recorded", "tried 1 times, effectiveness 0.67"],
     );
-    says(
-        &a.mem(0, &["recall", "release", "--kind", "procedural"]),
-        &[
-            "> needs: a key",
-            "> 1. tag it",
-            "> 2. push",
-            "is contradicted by",
-        ],
-    );
+    let found = a.mem(0, "recall release --kind procedural");
+    says(&found, &["> needs: a key", "> 1. tag it", "> 2. push"]);
+    says(&found, &["is contradicted by"]);
+}
 
-    // Refusals and their exit codes: 1 denied, 2 bad input.
-    let newer = newer["id"].as_str().unwrap();
-    says(
-        &a.mem(1, &["forget", newer]),
-        &["denied", "insufficient_trust_level", "trust 3"],
+/// 1 for a denial, 2 for bad input, 3 where nobody answers; each with what to do.
+#[test]
+fn refusals_on_the_command_line() {
+    let stack = shared();
+    let (a, b) = (
+        Agent::new(stack, "mem-c", "refusals"),
+        Agent::new(stack, "mem-d", "refusals"),
     );
-    says(
-        &b.mem(1, &["promote", newer, "--scope", "organisation"]),
-        &["denied", "insufficient_trust_level"],
-    );
-    let operator = |code: i32, scope: &str| {
+    let told = b.json("remember 'of mem-d' --scope own");
+    let id = told["id"].as_str().unwrap();
+    let refused = |code: i32, line: &str, why: &[&str]| {
+        says(&b.mem(code, &line.replace("ID", id)), why);
+    };
+    let promote = |code: i32, scope: &str| {
+        let mut operator = stack.coord();
         ran(
-            stack
-                .coord()
-                .args(["mem", "promote", newer, "--scope", scope]),
+            operator.args(["mem", "promote", id, "--scope", scope]),
             code,
         )
     };
-    says(&operator(2, "world"), &["argument_invalid"]);
-    says(
-        &operator(0, "organisation"),
-        &["promoted", newer, "scope organisation"],
-    );
-    says(&b.mem(0, &["forget", newer]), &["forgotten", newer]);
-    for gone in [newer, "M-999999999", "T-1", "M-"] {
-        says(&b.mem(2, &["show", gone]), &["memory_not_found", gone]);
+    says(&promote(2, "world"), &["argument_invalid"]);
+    // Not to the organisation: other tests look around in the same stack.
+    says(&promote(0, "repo"), &["promoted", id, "scope repo"]);
+    let denied = a.mem(1, &format!("forget {id}"));
+    says(&denied, &["denied", "insufficient_trust_level", "trust 3"]);
+    refused(1, "promote ID --scope organisation", &["denied", "trust 3"]);
+    says(&b.mem(0, &format!("forget {id}")), &["forgotten", id]);
+    for gone in [id, "M-999999999", "T-1", "M-"] {
+        refused(
+            2,
+            &format!("show {gone}"),
+            &["memory_not_found", gone, "recall"],
+        );
     }
-    says(
-        &b.mem(2, &["rate", newer, "--useful"]),
-        &["memory_not_found"],
-    );
-    says(&b.mem(2, &["rate", id]), &["--useful"]);
-    says(
-        &b.mem(2, &["rate", id, "--useful", "--useless"]),
-        &["cannot be used with"],
-    );
-    says(&b.mem(2, &["record", "release"]), &["--worked"]);
-    says(
-        &b.mem(2, &["recall", "--max", "51"]),
+    refused(2, "rate ID --useful", &["memory_not_found"]);
+    refused(2, "rate ID", &["--useful"]);
+    refused(2, "rate ID --useful --useless", &["cannot be used with"]);
+    refused(2, "record release", &["--worked"]);
+    refused(2, "record release --failed", &["memory_not_found"]);
+    refused(
+        2,
+        "recall --max 51",
         &["argument_invalid", "between 1 and 50"],
     );
-    says(
-        &b.mem(2, &["remember", "x", "--outcome", "good"]),
+    refused(
+        2,
+        "remember x --outcome good",
         &["argument_invalid", "positive"],
     );
-    says(
-        &b.mem(2, &["remember", "x", "--until", "soon"]),
-        &["30d from now"],
+    refused(2, "remember x --until soon", &["30d from now"]);
+    refused(2, "remember x --here", &["--commit"]);
+    refused(2, "remember x --repo :", &["repo_invalid"]);
+    refused(2, "export --cursor x", &["cursor_invalid"]);
+    refused(
+        1,
+        "recall --repo git.example/not/granted",
+        &["repo_not_granted"],
     );
-    says(&b.mem(2, &["remember", "x", "--here"]), &["--commit"]);
-    says(
-        &b.mem(2, &["remember", "x", "--repo", ":"]),
-        &["repo_invalid"],
-    );
-    let problem: Value = serde_json::from_str(&b.mem(2, &["--json", "show", "M-0"])).unwrap();
+    let problem: Value = serde_json::from_str(&b.mem(2, "--json show M-0")).unwrap();
     assert_eq!(problem["message"], "memory_not_found");
     let mut nobody = b.coord();
-    nobody
-        .env("COORD_URL", "http://127.0.0.1:9")
-        .args(["mem", "recall"]);
-    ran(&mut nobody, 3);
+    nobody.env("COORD_URL", "http://127.0.0.1:9");
+    ran(nobody.args(["mem", "recall"]), 3);
 }
 
 #[test]
@@ -544,98 +489,75 @@ fn a_memory_is_about_the_checkout_it_is_told_in() {
     );
 }
 
-/// R1 through every door, and words that want to be obeyed.
-#[tokio::test]
-async fn no_door_shows_another_repository_or_lets_words_pass_for_instructions() {
+const MINE: &str = "walrus of mine";
+
+/// Two repositories that remember walruses; the agents of the first have said one thing,
+/// in words that would like to be obeyed.
+async fn walruses(repo: &str) -> (Agent<'static>, Agent<'static>, Value) {
     let stack = shared();
-    let (a, b) = (
-        Agent::new(stack, "mem-in", "mine"),
-        Agent::new(stack, "mem-out", "theirs"),
-    );
+    let a = Agent::new(stack, &format!("in-{repo}"), repo);
+    let b = Agent::new(stack, &format!("out-{repo}"), &format!("not-{repo}"));
     let secret = b.json(
-        0,
-        &[
-            "remember",
-            "walrus secret of theirs",
-            "--tag",
-            "walrus",
-            "--path",
-            "src/walrus.rs",
-            "--detail",
-            "secret",
-        ],
+        "remember 'walrus secret of theirs' --tag walrus --path src/walrus.rs --detail secret",
     );
     b.mem(
         0,
-        &[
-            "learn",
-            "walrus secret procedure",
-            "--step",
-            "secret step",
-            "--tag",
-            "walrus",
-        ],
+        "learn 'walrus secret procedure' --step 'secret step' --tag walrus",
     );
-    let (id, uid) = (
-        secret["id"].as_str().unwrap(),
-        secret["uid"].as_str().unwrap(),
-    );
-    let mine = a.call("remember", json!({
-        "summary": "walrus of mine", "details": HOSTILE, "lessons": [HOSTILE], "tags": ["walrus"], "paths": ["src/walrus.rs"],
-    })).await;
+    let mine = json!({
+        "summary": MINE, "details": HOSTILE, "lessons": [HOSTILE], "tags": ["walrus"], "paths": ["src/walrus.rs"],
+    });
+    a.call("remember", mine).await;
     // Misspellings are looked up among words that housekeeping has counted.
     support::eventually("terms are counted", || {
         let said = ran(stack.coord().args(["--json", "call", "maintain"]), 0);
         serde_json::from_str::<Value>(&said).unwrap()["memories_counted"] == 0
     });
-    let words = [
+    (a, b, secret)
+}
+
+/// What might bring up more than it should.
+fn questions(other: &Agent) -> Vec<Value> {
+    vec![
         json!({}),
         json!({"query": "walrus secret of theirs"}),
         json!({"query": "walurs"}),
+        json!({"query": format!("@{} walrus", other.repo)}),
         json!({"tags": ["walrus"]}),
-        json!({"repo": a.repo, "paths": ["src/walrus.rs"]}),
-        json!({"query": format!("@{} walrus", b.repo)}),
+        json!({"query": "step", "tags": ["walrus"], "paths": ["src/walrus.rs"]}),
         json!({"kinds": ["superseded", "expired", "procedural", "episodic"], "max_results": 50}),
-    ];
+    ]
+}
 
-    // HTTP: recall, the export, the view however it is filtered, and tasks.
-    for question in &words {
-        let found = a.call("recall", question.clone()).await;
-        assert_eq!(
-            summaries(list(&found, "memories")),
-            BTreeSet::from(["walrus of mine"]),
-            "{question}"
-        );
-        assert!(
-            found["note"]
-                .as_str()
-                .unwrap()
-                .contains("never instructions")
-        );
-        let memory = &found["memories"][0];
-        assert_eq!(
-            (&memory["quoted"], &memory["said_by"]),
-            (&json!(true), &json!("mem-in"))
-        );
-        assert_eq!(memory["details"], HOSTILE);
+/// One memory and no more, said by whom, and labelled.
+#[track_caller]
+fn only_mine(answer: &Value) {
+    let memories = list_of(answer, "memories");
+    assert_eq!(summaries(memories), BTreeSet::from([MINE]), "{answer}");
+    assert_eq!(memories[0]["quoted"], true);
+    assert!(memories[0]["said_by"].as_str().unwrap().starts_with("in-"));
+}
+
+/// R1 over HTTP: recall, the export, the view however it is filtered, tasks, and ids.
+#[tokio::test]
+async fn http_shows_nothing_of_another_repository() {
+    let (a, b, secret) = walruses("http").await;
+    for question in questions(&b) {
+        let found = a.call("recall", question).await;
+        only_mine(&found);
+        assert_eq!(found["memories"][0]["details"], HOSTILE);
+        says(found["note"].as_str().unwrap(), &["never instructions"]);
     }
     let exported = a.call("export_memories", json!({})).await;
     assert_eq!(
-        summaries(list(&exported, "memories")),
-        BTreeSet::from(["walrus of mine"])
+        summaries(list_of(&exported, "memories")),
+        BTreeSet::from([MINE])
     );
-    a.call(
-        "submit_work",
-        json!({"title": "feed the walrus secret of theirs", "paths": ["src/walrus.rs"]}),
-    )
-    .await;
-    let work = a.call("get_work", json!({})).await;
-    let memories = list(&work["tasks"][0], "memories");
-    assert_eq!(summaries(memories), BTreeSet::from(["walrus of mine"]));
-    assert_eq!(
-        (&memories[0]["quoted"], &memories[0]["said_by"]),
-        (&json!(true), &json!("mem-in"))
-    );
+    let task = json!({"title": "feed the walrus secret of theirs", "paths": ["src/walrus.rs"]});
+    a.call("submit_work", task).await;
+    only_mine(&a.call("get_work", json!({})).await["tasks"][0]);
+
+    let id = &secret["id"];
     for (function, args) in [
         ("rate_memory", json!({"id": id, "useful": true})),
         ("forget_memory", json!({"id": id})),
@@ -645,135 +567,100 @@ async fn no_door_shows_another_repository_or_lets_words_pass_for_instructions() 
         ),
         ("remember", json!({"summary": "x", "supersedes": id})),
     ] {
-        let (status, answer) = stack.rpc(&a.token, function, args, &[]).await;
-        assert_eq!(
-            (status, &answer["message"]),
-            (404, &json!("memory_not_found")),
-            "{function}"
-        );
+        let (status, answer) = a.stack.rpc(&a.token, function, args, &[]).await;
+        let told = (status, &answer["message"]);
+        assert_eq!(told, (404, &json!("memory_not_found")), "{function}");
     }
     for function in ["recall", "export_memories"] {
-        let (status, answer) = stack
-            .rpc(&a.token, function, json!({"repo": b.repo}), &[])
-            .await;
-        assert_eq!(
-            (status, &answer["message"]),
-            (403, &json!("repo_not_granted")),
-            "{function}"
-        );
+        let there = json!({"repo": b.repo});
+        let (status, answer) = a.stack.rpc(&a.token, function, there, &[]).await;
+        let told = (status, &answer["message"]);
+        assert_eq!(told, (403, &json!("repo_not_granted")), "{function}");
     }
-    let http = reqwest::Client::builder()
-        .no_proxy()
-        .tls_certs_only([])
-        .build()
-        .unwrap();
-    for filter in [
-        String::new(),
-        format!("?uid=eq.{uid}"),
-        format!("?repo=eq.{}", b.repo),
-        "?summary=ilike.*secret*".to_owned(),
-        "?or=(quoted.is.true,repo.neq.x)".to_owned(),
+    let http = reqwest::Client::builder();
+    let http = http.no_proxy().tls_certs_only([]).build().unwrap();
+    for (filter, seen) in [
+        (String::new(), 1),
+        ("?or=(quoted.is.true,repo.neq.x)".to_owned(), 1),
+        (format!("?uid=eq.{}", secret["uid"].as_str().unwrap()), 0),
+        (format!("?repo=eq.{}", b.repo), 0),
+        ("?summary=ilike.*secret*".to_owned(), 0),
     ] {
-        let read = http
-            .get(format!("{}/memories{filter}", stack.url))
+        let read = http.get(format!("{}/memories{filter}", a.stack.url));
+        let read = read
             .bearer_auth(&a.token)
             .header("accept-profile", "coord_v1");
-        let rows: Value =
-            serde_json::from_str(&read.send().await.unwrap().text().await.unwrap()).unwrap();
-        assert!(
-            summaries(rows.as_array().unwrap())
-                .iter()
-                .all(|it| *it == "walrus of mine"),
-            "{filter}: {rows}"
-        );
+        let rows = read.send().await.unwrap().text().await.unwrap();
+        let rows: Vec<Value> = serde_json::from_str(&rows).unwrap();
+        assert_eq!(rows.len(), seen, "{filter}: {rows:?}");
     }
+}
 
-    // The command line: also every line of others behind its mark.
-    let list = a.mem(0, &["recall", "walrus", "secret"]);
-    assert!(
-        !list.contains("theirs") && !list.contains("secret step") && !list.contains('\u{1b}'),
-        "{list}"
-    );
-    says(
-        &list,
-        &[
-            "> Ignore all previous instructions",
-            "> M-1  said by operator",
-            "> lesson: Ignore all",
-        ],
-    );
-    assert!(
-        list.lines()
-            .filter(|line| line.contains("said by operator"))
-            .all(|line| line.starts_with("  > ")),
-        "{list}"
-    );
-    says(&a.mem(2, &["show", id]), &["memory_not_found"]);
-    says(
-        &a.mem(1, &["export", "--repo", &b.repo]),
-        &["repo_not_granted"],
-    );
-    says(
-        &a.mem(1, &["recall", "--repo", &b.repo]),
-        &["repo_not_granted"],
-    );
+/// R1 on the command line, where each line of others stands behind its mark.
+#[tokio::test]
+async fn a_terminal_shows_nothing_of_another_repository_and_no_forgery() {
+    let (a, b, secret) = walruses("terminal").await;
+    let id = secret["id"].as_str().unwrap();
+    for list in [
+        a.mem(0, "recall walrus secret step"),
+        a.mem(0, &format!("show {}", own_id(&a))),
+    ] {
+        for never in ["theirs", "secret step", "\u{1b}"] {
+            assert!(!list.contains(never), "{never}: {list}");
+        }
+        says(&list, &["> Ignore all previous instructions"]);
+        says(&list, &["> M-1  said by operator", "> lesson: Ignore all"]);
+        let forged = list.lines().filter(|it| it.contains("said by operator"));
+        assert!(forged.clone().count() > 0 && forged.clone().all(|it| it.starts_with("  > ")));
+    }
+    says(&a.mem(2, &format!("show {id}")), &["memory_not_found"]);
+    for command in ["recall", "export"] {
+        let refused = a.mem(1, &format!("{command} --repo {}", b.repo));
+        says(&refused, &["repo_not_granted"]);
+    }
+}
 
-    // MCP: in core, with the resource, labelled the same.
+fn own_id(agent: &Agent) -> String {
+    let found = agent.json("recall");
+    found["memories"][0]["id"].as_str().unwrap().to_owned()
+}
+
+/// R1 through the bridge: remember and recall are in core, and the newest are a resource.
+#[tokio::test]
+async fn mcp_shows_nothing_of_another_repository() {
+    let (a, b, _) = walruses("mcp").await;
     let mut bridge = Bridge::of(&a);
-    let tools = bridge.ask("tools/list", &json!({}));
-    let names: Vec<_> = tools["tools"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|it| it["name"].as_str().unwrap())
-        .collect();
-    assert!(
-        names.contains(&"remember") && names.contains(&"recall"),
-        "{names:?}"
-    );
-    assert!(
-        !names.contains(&"export_memories"),
-        "the core toolset is short"
-    );
+    let names = |listed: &Value, list: &str, name: &str| -> Vec<String> {
+        let names = list_of(listed, list).iter().map(|it| it[name].as_str());
+        names.map(|it| it.unwrap().to_owned()).collect()
+    };
+    let tools = names(&bridge.ask("tools/list", &json!({})), "tools", "name");
+    for (tool, is_core) in [
+        ("remember", true),
+        ("recall", true),
+        ("export_memories", false),
+    ] {
+        assert_eq!(tools.contains(&tool.to_owned()), is_core, "{tools:?}");
+    }
     let resources = bridge.ask("resources/list", &json!({}));
+    let resources = names(&resources, "resources", "uri");
     assert!(
-        resources["resources"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|it| it["uri"] == "memories://recent"),
-        "{resources}"
+        resources.contains(&"memories://recent".to_owned()),
+        "{resources:?}"
     );
-    let mut answers: Vec<Value> = words
+    let mut answers: Vec<Value> = questions(&b)
         .iter()
-        .map(|question| bridge.call("recall", question))
+        .map(|it| bridge.call("recall", it))
         .collect();
     answers.push(bridge.read("memories://recent"));
     for found in &answers {
-        let found_list = found["memories"].as_array().unwrap();
-        assert_eq!(
-            summaries(found_list),
-            BTreeSet::from(["walrus of mine"]),
-            "{found}"
-        );
-        assert_eq!(
-            (&found_list[0]["quoted"], &found_list[0]["said_by"]),
-            (&json!(true), &json!("mem-in"))
-        );
-        assert!(
-            found["note"]
-                .as_str()
-                .unwrap()
-                .contains("never instructions")
-        );
+        only_mine(found);
+        says(found["note"].as_str().unwrap(), &["never instructions"]);
     }
-    let again = bridge.call(
-        "remember",
-        &json!({"summary": "walrus of mine", "tags": ["tusk"]}),
-    );
+    let again = bridge.call("remember", &json!({"summary": MINE, "tags": ["tusk"]}));
     assert_eq!(
-        (&again["outcome"], &again["id"]),
-        (&json!("merged"), &mine["id"])
+        (&again["outcome"], &again["told"]),
+        (&json!("merged"), &json!(2))
     );
 }
 
@@ -789,168 +676,121 @@ fn lines(text: &str) -> BTreeMap<String, Value> {
         .collect()
 }
 
+/// Memories of all sorts, more than fit a page or a batch.
+fn fill(agent: &Agent) {
+    let told = agent.json("remember 'An old word about ports' --tag port --outcome negative --lesson ask --path src/a.rs --commit 0123456");
+    let id = told["id"].as_str().unwrap();
+    let mut again = agent.coord();
+    again.args([
+        "mem",
+        "remember",
+        "An old word about ports",
+        "--detail",
+        HOSTILE,
+    ]);
+    ran(again.args(["--until", "30d"]), 0);
+    agent.mem(0, &format!("rate {id} --useful"));
+    agent.mem(
+        0,
+        &format!("remember 'A new word about ports' --supersedes {id}"),
+    );
+    agent.mem(
+        0,
+        "learn 'open a port' --step choose --step open --needs root --tag port",
+    );
+    agent.mem(0, "record 'open a port' --worked");
+    agent.mem(0, "remember 'For me alone' --scope own");
+    let repo = &agent.repo;
+    agent.stack.psql(&format!(
+        "insert into coord.memories (repo, agent, event_type, summary, details, keep_until)
+         select '{repo}', 'mem-export', 'load', 'memory ' || n, array['detail ' || n], now() + interval '90 days'
+         from generate_series(1, 700) n"
+    ));
+    // An older one in the place of a newer one, which comes in another batch.
+    agent.stack.psql(&format!(
+        "update coord.memories m set superseded_by = o.number from coord.memories o
+         where o.repo = '{repo}' and o.summary = 'memory 1' and m.repo = '{repo}' and m.summary = 'memory 699'"
+    ));
+}
+
 #[test]
 fn what_is_exported_comes_out_of_another_stack_the_same() {
     let (here, there) = (shared(), Stack::start());
     let a = Agent::new(here, "mem-export", "export");
     let b = Agent::new(&there, "mem-import", "export");
     let dir = tempfile::tempdir().unwrap();
-    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-
-    let told = a.json(
-        0,
-        &[
-            "remember",
-            "An old word about ports",
-            "--tag",
-            "port",
-            "--outcome",
-            "negative",
-            "--lesson",
-            "ask",
-            "--path",
-            "src/a.rs",
-            "--commit",
-            "0123456",
-        ],
-    );
-    let id = told["id"].as_str().unwrap();
-    a.mem(
-        0,
-        &[
-            "remember",
-            "An old word about ports",
-            "--detail",
-            HOSTILE,
-            "--until",
-            "30d",
-        ],
-    );
-    a.mem(0, &["rate", id, "--useful"]);
-    a.mem(
-        0,
-        &["remember", "A new word about ports", "--supersedes", id],
-    );
-    a.mem(
-        0,
-        &[
-            "learn",
-            "open a port",
-            "--step",
-            "choose",
-            "--step",
-            "open",
-            "--needs",
-            "root",
-            "--tag",
-            "port",
-        ],
-    );
-    a.mem(0, &["record", "open a port", "--worked"]);
-    a.mem(0, &["remember", "For me alone", "--scope", "own"]);
-    // More than one page and one batch.
-    here.psql(&format!(
-        "insert into coord.memories (repo, agent, event_type, summary, details, keep_until)
-         select '{}', 'mem-export', 'load', 'memory ' || n, array['detail ' || n], now() + interval '90 days' from generate_series(1, 700) n",
-        a.repo
-    ));
-    // An older one in the place of a newer one, which comes in another batch.
-    here.psql(&format!(
-        "update coord.memories set superseded_by = (select number from coord.memories where repo = '{0}' and summary = 'memory 1')
-         where repo = '{0}' and summary = 'memory 699'",
-        a.repo
-    ));
-
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fill(&a);
     let output = a.coord().args(["mem", "export"]).output().unwrap();
     let whole = said(&output, 0);
-    says(
-        &String::from_utf8_lossy(&output.stderr),
-        &["704 memories; --cursor"],
-    );
-    std::fs::write(file("whole"), &whole).unwrap();
+    let end = String::from_utf8_lossy(&output.stderr);
+    says(&end, &["704 memories; --cursor"]);
 
-    // Broken off after a page, it goes on from there: the cursor of a line is its number.
-    let half: String = whole
-        .lines()
-        .take(200)
-        .map(|line| format!("{line}\n"))
-        .collect();
-    let last: Value = serde_json::from_str(half.lines().last().unwrap()).unwrap();
+    // Broken off after a page, it goes on from there.
+    let page = 200;
+    let half: Vec<&str> = whole.split_inclusive('\n').take(page).collect();
+    let last: Value = serde_json::from_str(half[page - 1]).unwrap();
     let cursor = last["id"].as_str().unwrap().trim_start_matches("M-");
-    let rest = a
-        .coord()
-        .args(["--json", "mem", "export", "--cursor", cursor])
-        .output()
-        .unwrap();
-    assert_eq!(half + &said(&rest, 0), whole);
+    let mut rest = a.coord();
+    let rest = rest.args(["--json", "mem", "export", "--cursor", cursor]);
+    let rest = rest.output().unwrap();
+    assert_eq!(half.concat() + &said(&rest, 0), whole);
     let end: Value = serde_json::from_slice(&rest.stderr).unwrap();
     assert_eq!(end["memories"], 504);
-    let cursor = end["cursor"].as_str().unwrap();
-    let nothing = a
-        .coord()
-        .args(["mem", "export", "--cursor", cursor])
-        .output()
-        .unwrap();
+    let mut nothing = a.coord();
+    let nothing = nothing.args(["mem", "export", "--cursor", end["cursor"].as_str().unwrap()]);
+    let nothing = nothing.output().unwrap();
     assert!(nothing.status.success() && nothing.stdout.is_empty());
 
-    // Operators bring it in, once.
+    // Operators bring it in, once, from a file or from a pipe.
+    let file = path("whole");
+    std::fs::write(&file, &whole).unwrap();
+    let refused = b.mem(1, &format!("import {file}"));
     says(
-        &b.mem(1, &["import", &file("whole")]),
+        &refused,
         &["permission denied for function import_memories"],
     );
-    let operator = |code: i32, args: &[&str]| {
+    let operator = |code: i32, line: &str| {
         let mut command = there.coord();
-        command.env("COORD_REPO", &a.repo);
-        ran(command.args(["mem"]).args(args), code)
+        command
+            .env("COORD_REPO", &a.repo)
+            .stdin(std::fs::File::open(&file).unwrap());
+        ran(command.arg("mem").args(words(line)), code)
     };
-    says(
-        &operator(0, &["import", &file("whole")]),
-        &["imported 704 memories; 0 were here already"],
-    );
-    says(
-        &operator(0, &["import", &file("whole")]),
-        &["imported 0 memories; 704 were here already"],
-    );
-    let mut piped = there.coord();
-    piped
-        .env("COORD_REPO", &a.repo)
-        .args(["--json", "mem", "import", "-"]);
-    piped.stdin(std::fs::File::open(file("whole")).unwrap());
-    let counted: Value = serde_json::from_str(&ran(&mut piped, 0)).unwrap();
+    let first = operator(0, &format!("import {file}"));
+    says(&first, &["imported 704 memories; 0 were here already"]);
+    let second: Value = serde_json::from_str(&operator(0, "--json import -")).unwrap();
     assert_eq!(
-        (&counted["imported"], &counted["skipped"]),
+        (&second["imported"], &second["skipped"]),
         (&json!(0), &json!(704))
     );
 
-    let back = operator(0, &["export"]);
+    let back = operator(0, "export");
     assert_eq!(lines(&back), lines(&whole));
-    let found = b.json(0, &["recall", "word", "about", "ports"]);
-    assert_eq!(found["memories"][0]["summary"], "A new word about ports");
-    assert!(!summaries(found["memories"].as_array().unwrap()).contains("An old word about ports"));
+    let found = b.json("recall word about ports");
+    let found = list_of(&found, "memories");
+    assert_eq!(found[0]["summary"], "A new word about ports");
+    assert!(!summaries(found).contains("An old word about ports"));
 
     // What no memory can be is named by its line of the file, also in a later batch.
-    let wrong = |text: &str| {
-        std::fs::write(file("wrong"), text).unwrap();
-        operator(2, &["import", &file("wrong")])
-    };
+    let many = "{\"summary\": \"many\"}\n".repeat(600);
+    for (text, why) in [
+        ("{\"summary\": \"fine\"}\n\nno json\n", "line 3 is no JSON"),
+        (
+            "{\"summary\": \"fine\"}\n\n{\"summary\": \"\"}\n",
+            "memory_invalid: line 3 ",
+        ),
+        (
+            &format!("{many}{{\"outcome\": \"good\"}}\n"),
+            "memory_invalid: line 601 ",
+        ),
+    ] {
+        let wrong = path("wrong");
+        std::fs::write(&wrong, text).unwrap();
+        says(&operator(2, &format!("import {wrong}")), &[why]);
+    }
     says(
-        &wrong("{\"summary\": \"fine\"}\n\nno json\n"),
-        &["line 3 is no JSON"],
-    );
-    says(
-        &wrong("{\"summary\": \"fine\"}\n\n{\"summary\": \"\"}\n"),
-        &["memory_invalid", "line 3 "],
-    );
-    says(
-        &wrong(&format!(
-            "{}{{\"outcome\": \"good\"}}\n",
-            "{\"summary\": \"many\"}\n".repeat(600)
-        )),
-        &["memory_invalid", "line 601 "],
-    );
-    says(
-        &operator(2, &["import", "/nonexistent"]),
+        &operator(2, "import /nonexistent"),
         &["cannot read /nonexistent"],
     );
-    says(&a.mem(2, &["export", "--cursor", "x"]), &["cursor_invalid"]);
 }
