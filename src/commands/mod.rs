@@ -18,6 +18,7 @@ mod keys;
 mod lock;
 mod man;
 mod mcp;
+mod mem;
 mod network;
 mod run_child;
 pub mod show;
@@ -66,6 +67,8 @@ pub enum Command {
     Handoff(handoff::Args),
     /// Watch agents, locks, queue and refusals, live
     Top(top::Args),
+    /// Remember what was learned, and recall what others learned
+    Mem(mem::Args),
     /// Check locks in git's hooks: before a commit, and where it is pushed
     Hook(hook::Args),
     /// Read, follow, export and verify the audit
@@ -107,6 +110,7 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Work(args) => work::run(args, global).await,
         Command::Top(args) => top::run(&args, global).await,
         Command::Handoff(args) => handoff::run(args, global).await,
+        Command::Mem(args) => mem::run(args, global).await,
         Command::Hook(args) => hook::run(args, global).await,
         Command::Audit(args) => audit::run(args, global).await,
         Command::Call(args) => call::run(args, global).await,
