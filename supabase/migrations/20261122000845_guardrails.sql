@@ -174,35 +174,57 @@ begin atomic
 end;
 comment on function coord.entropy is 'Bits a character of a text, by how often each occurs.';
 
-create function coord.secrets_in(p_text text) returns text[]
+create function coord.suspicious(p_text text) returns boolean
 language sql immutable
-begin atomic
-  select coalesce(array_agg(distinct f.kind), '{}')
-  from (
-    select case
-      when m[2] like '-----BEGIN%' then 'private_key' when m[2] like 'gh%' then 'github' when m[2] like 'glpat-%' then 'gitlab' when m[2] like 'A%' then 'aws'
-      when m[2] like 'xox%' then 'slack' when m[2] like 'AIza%' then 'google' when m[2] like 'sk-ant-%' then 'anthropic' when m[2] like 'sk-%' then 'openai'
-      when m[2] like '_k_live_%' then 'stripe' when m[2] like 'npm_%' then 'npm' when m[2] like 'pypi-%' then 'pypi' when m[2] like 'SG.%' then 'sendgrid'
-      when m[2] like 'eyJ%' then 'jwt' when m[2] is not null then 'token' else 'password' end as kind,
-      coalesce(m[2], m[3], m[4]) as value
-    from regexp_matches(p_text,
-      '(^|[^A-Za-z0-9_])(-----BEGIN [A-Z ]*PRIVATE KEY-----|gh[opusr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{40,}|glpat-[A-Za-z0-9_-]{20,}|A[KS]IA[A-Z0-9]{16}|xox[abeoprs]-[A-Za-z0-9-]{20,}'
-      '|AIza[A-Za-z0-9_-]{35}|sk-(?:ant-|proj-|live-)?[A-Za-z0-9_-]{24,}|[rs]k_live_[A-Za-z0-9]{20,}|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{40,}|SG\.[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{20,}'
-      '|eyJ[A-Za-z0-9_-]{15,}\.eyJ[A-Za-z0-9_-]{15,}\.[A-Za-z0-9_-]{15,}|hf_[A-Za-z0-9]{30,}|dop_v1_[a-f0-9]{60,}|shpat_[a-fA-F0-9]{32}|hvs\.[A-Za-z0-9_-]{24,}|sbp_[a-f0-9]{40})'
-      '|(?:passw(?:or)?d|secret(?:[_-]?key)?|api[_-]?key|auth[_-]?token|access[_-]?token|private[_-]?key)["'']?\s*(?:[:=]|=>)\s*["'']([^"''\s]{12,100})["'']'
-      '|[a-z][a-z0-9+]{2,15}://[^/\s:@]{1,60}:([^/\s:@]{8,80})@', 'g') m
-  ) f
-  -- A placeholder is no secret: it says so, or hardly varies.
-  where f.kind = 'private_key'
-    or lower(f.value) !~ 'example|placeholder|changeme|your[_-]|dummy|redacted|xxxx|test|sample|<|\$\{?|%\(|\*\*\*|process\.env|os\.environ|1234567|abcdef'
-      and coord.entropy(f.value) > case when f.kind in ('password', 'token') then 3.0 else 2.5 end;
-end;
-comment on function coord.secrets_in is 'Kinds of secrets in a text: by the prefixes of their providers, and by names beside them; enough entropy, no stop words.';
+-- One quick look, before a regex that costs as much as all the rest.
+return lower(p_text) like any (array['%gh_\_%', '%github\_pat\_%', '%glpat-%', '%akia%', '%asia%', '%xox%', '%aiza%', '%sk-%', '%\_live\_%', '%npm\_%', '%pypi-%', '%sg.%', '%eyj%', '%hf\_%', '%dop\_v1%', '%shpat\_%',
+  '%hvs.%', '%sbp\_%', '%begin%private%', '%passw%', '%secret%', '%api_key%', '%apikey%', '%token%', '%private_key%', '%://%:%@%', '%authorization%', '%credential%', '%bearer%']);
+comment on function coord.suspicious is 'Whether a text may hold a secret at all.';
+
+create function coord.secrets_in(p_text text) returns text[]
+language plpgsql immutable
+as $$
+begin
+  if not coord.suspicious(p_text) then
+    return '{}';
+  end if;
+  return coalesce((
+    select array_agg(distinct f.kind)
+    from (
+      select case
+        when m[1] like '-%' then 'private_key' when m[1] like 'gh%' or m[1] like 'github%' then 'github' when m[1] like 'glpat-%' then 'gitlab' when m[1] like 'A_IA%' then 'aws'
+        when m[1] like 'xox%' then 'slack' when m[1] like 'AIza%' then 'google' when m[1] like 'sk-ant-%' then 'anthropic' when m[1] like 'sk-%' then 'openai'
+        when m[1] like '\_k\_live\_%' or m[1] like '_k\_live\_%' then 'stripe' when m[1] like 'npm\_%' then 'npm' when m[1] like 'pypi-%' then 'pypi' when m[1] like 'SG.%' then 'sendgrid'
+        when m[1] like 'eyJ%' then 'jwt' when m[1] is not null then 'token' else 'password' end as kind,
+        coalesce(m[1], m[2], m[3]) as value
+      from regexp_matches(left(p_text, 262144),
+        '\m(gh[opusr]_[A-Za-z0-9]+|github_pat_\w+|glpat-[\w-]+|A[KS]IA[A-Z0-9]+|xox[a-z]-[A-Za-z0-9-]+|AIza[\w-]+|sk-[\w-]+|[rs]k_live_\w+|npm_[A-Za-z0-9]+|pypi-[\w-]+|SG\.[\w-]+\.[\w-]+|eyJ[\w-]+\.eyJ[\w-]+\.[\w-]+'
+        '|hf_[A-Za-z0-9]+|dop_v1_[a-f0-9]+|shpat_[a-fA-F0-9]+|hvs\.[\w-]+|sbp_[a-f0-9]+)|(-----BEGIN [A-Z ]*PRIVATE KEY-----)'
+        '|(?:[Pp]assw(?:or)?d|[Ss]ecret|_SECRET|_PASSWORD|_TOKEN|_KEY|[Aa]pi[_-]?[Kk]ey|[Tt]oken|[Pp]rivate[_-]?[Kk]ey|[Aa]ccess[_-]?[Kk]ey)["'']?\s*(?:[:=]|=>)\s*["'']([^"''\s]+)["'']|://[^/\s:@]+:([^/\s:@]+)@', 'g') r (x),
+        lateral (select array[coalesce(x[1], x[2]), x[3], x[4]]) n (m)
+      limit 200
+    ) f
+    -- A placeholder is no secret: it says so, is short, or hardly varies.
+    where f.kind = 'private_key'
+      or length(f.value) >= case f.kind when 'password' then 8 when 'openai' then 24 else 16 end and length(f.value) <= 4000
+        and not lower(f.value) like any (array['%example%', '%placeholder%', '%changeme%', '%your_%', '%dummy%', '%redacted%', '%xxxx%', '%test%', '%sample%', '%<%', '%$%', '%\%(%', '%***%', '%process.env%', '%environ%', '%1234567%', '%abcdef%', '%{{%'])
+        and coord.entropy(left(f.value, 200)) > case when f.kind = 'password' then 2.9 else 2.5 end), '{}');
+end
+$$;
+comment on function coord.secrets_in is 'Kinds of secrets in a text: by the prefixes of their providers, and by names beside them; long enough, varied enough, no stop words.';
 
 create function coord.redacted_command(p_text text) returns text
-language sql immutable
-return left(regexp_replace(coord.redacted_text(p_text),
-  '((?:passw(?:or)?d|secret|token|api[_-]?key|authorization|credential)[A-Za-z_-]*["'']?\s*[:= ]\s*["'']?(?:(?:bearer|basic) )?)[^\s"'']{6,}|(npm_|pypi-|hf_|hvs\.|AIza|SG\.|sbp_|[rs]k_live_|dop_v1_|shpat_)[A-Za-z0-9_.-]{16,}', '\1[redacted]', 'gi'), 4000);
+language plpgsql immutable
+as $$
+begin
+  if not coord.suspicious(p_text) then
+    return left(p_text, 4000);
+  end if;
+  return left(regexp_replace(coord.redacted_text(p_text),
+    '((?:passw(?:or)?d|secret|token|api[_-]?key|authorization|credential|private[_-]?key|access[_-]?key)[a-z_-]*["'']?\s*[:= ]\s*["'']?(?:(?:bearer|basic) )?)[^\s"'']+|\m(?:npm_|pypi-|hf_|hvs\.|AIza|SG\.|sbp_|[rs]k_live_|dop_v1_|shpat_|github_pat_|gh[opusr]_|A[KS]IA)[\w.-]+|(bearer |basic )[^\s"'']+',
+    '\1\2[redacted]', 'gi'), 4000);
+end
+$$;
 comment on function coord.redacted_command is 'A command as it is stored and told: without what looks like a secret, 4,000 characters at most.';
 
 -- From words to conditions -----------------------------------------------------------------
@@ -214,8 +236,8 @@ comment on function coord.texts is 'A text or a list of texts as an array; null 
 
 create function coord.globs(p_value jsonb) returns text[]
 language sql immutable
-return array(select replace(replace(replace(replace(replace(g, '\', '\\'), '%', '\%'), '_', '\_'), '*', '%'), '?', '_') from unnest(coord.texts(p_value)) g);
-comment on function coord.globs is 'Globs as patterns of LIKE.';
+return array(select E'%\n' || replace(replace(replace(replace(replace(g, '\', '\\'), '%', '\%'), '_', '\_'), '*', '%'), '?', '_') || E'\n%' from unnest(coord.texts(p_value)) g);
+comment on function coord.globs is 'Globs as patterns of LIKE, for one of many lines.';
 
 create function coord.condition(p_rule text, p_number integer, p_when jsonb) returns coord.guardrail_conditions
 language plpgsql immutable
@@ -269,20 +291,20 @@ return p_condition.programs && p_command.names
   and (p_condition.sql is null or p_condition.sql && p_command.sql)
   and (p_condition.does is null or p_condition.does && p_command.does)
   and (p_condition.all_flags is null or p_condition.all_flags <@ p_command.flags)
-  and (p_condition.operands is null or exists (select from unnest(p_command.operands) o where o like any (p_condition.operands)))
+  and (p_condition.operands is null or p_command.list like any (p_condition.operands))
   and not coalesce(p_condition.not_programs && p_command.names, false)
   and not coalesce(p_condition.not_verbs && p_command.verbs, false)
   and not coalesce(p_condition.not_flags && p_command.flags, false)
   and not coalesce(p_condition.not_classes && p_command.classes, false)
   and not coalesce(p_condition.not_sources && p_command.sources, false)
   and not coalesce(p_condition.not_does && p_command.does, false)
-  and not (p_condition.not_operands is not null and exists (select from unnest(p_command.operands) o where o like any (p_condition.not_operands)))
+  and not coalesce(p_command.list like any (p_condition.not_operands), false)
   and (p_condition.pattern is null or p_command.line ~* p_condition.pattern);
 comment on function coord.holds is 'Whether a condition holds for a command.';
 
 create function coord.pseudo(p_name text, p_line text, p_verbs text[], p_reads text[], p_writes text[], p_does text[]) returns coord.shell_command
 language sql immutable
-return row(case p_name when '@paths' then array[p_name, '*'] else array[p_name] end, p_line, p_verbs, p_verbs, '{}'::text[], p_reads || p_writes, p_reads, p_writes, '{}'::text[], '{}'::text[], p_does)::coord.shell_command;
+return row(case p_name when '@paths' then array[p_name, '*'] else array[p_name] end, p_line, p_verbs, p_verbs, '{}'::text[], p_reads || p_writes, p_reads, p_writes, '{}'::text[], '{}'::text[], p_does, E'\n' || p_line || E'\n')::coord.shell_command;
 comment on function coord.pseudo is 'What is no command, as one.';
 
 create function coord.commands_of(p_command text, p_cwd text, p_root text, p_paths text[], p_content text, p_operation text) returns coord.shell_command[]
@@ -341,45 +363,60 @@ create type coord.violation as (
 );
 comment on type coord.violation is 'A rule that matched, and what.';
 
+-- In PL/pgSQL, for its plans are kept from call to call.
 create function coord.violations_of(p_commands coord.shell_command[], p_profile text, p_trust integer) returns coord.violation[]
-language sql stable
-begin atomic
-  select coalesce(array_agg(row(v.id, v.category, v.severity, v.catastrophic, v.line, v.remedy)::coord.violation order by v.rank desc, v.n), '{}')
-  from (
-    select distinct on (r.id) r.id, r.category, r.severity, r.catastrophic, c.line, r.remedy, c.n,
-      array_position('{log_only,warn,ask,deny}'::text[], r.severity) as rank
-    from (select u.*, row_number() over () as n, row(u.names, u.line, u.verbs, u.operands, u.flags, u.classes, u.reads, u.writes, u.sources, u.sql, u.does)::coord.shell_command as command
-      from unnest(p_commands) u) c
-    join coord.guardrail_conditions k on k.programs && c.names
-    join coord.guardrail_rules r on r.id = k.rule
-    where r.enabled and coord.holds(k, c.command)
-      and (r.catastrophic or (r.profiles is null or p_profile = any (r.profiles)) and (r.max_trust is null or coalesce(p_trust, 0) <= r.max_trust))
-    order by r.id, c.n
-  ) v;
-end;
+language plpgsql stable
+as $$
+begin
+  return coalesce((
+    select array_agg(row(v.id, v.category, v.severity, v.catastrophic, v.line, v.remedy)::coord.violation
+      order by array_position('{deny,ask,warn,log_only}'::text[], v.severity), v.n)
+    from (
+      select distinct on (r.id) r.id, r.category, r.severity, r.catastrophic, c.line, r.remedy, c.n
+      from unnest(p_commands) with ordinality c (names, line, verbs, operands, flags, classes, reads, writes, sources, sql, does, list, n)
+      join coord.guardrail_conditions k on k.programs && c.names
+        and coord.holds(k, row(c.names, c.line, c.verbs, c.operands, c.flags, c.classes, c.reads, c.writes, c.sources, c.sql, c.does, c.list)::coord.shell_command)
+      join coord.guardrail_rules r on r.id = k.rule
+      where r.enabled and (r.catastrophic or (r.profiles is null or p_profile = any (r.profiles)) and (r.max_trust is null or coalesce(p_trust, 0) <= r.max_trust))
+      order by r.id, c.n
+    ) v), '{}');
+end
+$$;
 comment on function coord.violations_of is 'Which rules match which command, the severest first.';
 
 create function coord.verdict(p_violations coord.violation[], p_mode text) returns text
-language sql immutable
-begin atomic
-  select coalesce((
-    select case
-      when bool_or(v.catastrophic) then 'deny'
-      when p_mode = 'log' then 'allow'
-      when p_mode = 'warn' then case when bool_or(v.severity <> 'log_only') then 'warn' else 'allow' end
-      when bool_or(v.severity = 'deny') then 'deny' when bool_or(v.severity = 'ask') then 'ask'
-      when bool_or(v.severity = 'warn') then 'warn' else 'allow' end
-    from unnest(p_violations) v), 'allow');
-end;
+language plpgsql immutable
+as $$
+declare
+  v_violation coord.violation;
+  v_severity text := 'log_only';
+begin
+  foreach v_violation in array p_violations loop
+    if v_violation.catastrophic then
+      return 'deny';
+    elsif array_position('{log_only,warn,ask,deny}'::text[], v_violation.severity) > array_position('{log_only,warn,ask,deny}'::text[], v_severity) then
+      v_severity := v_violation.severity;
+    end if;
+  end loop;
+  return case when v_severity = 'log_only' or p_mode = 'log' then 'allow' when p_mode = 'warn' then 'warn' else v_severity end;
+end
+$$;
 comment on function coord.verdict is 'What rules that matched come to, under the mode of a profile.';
 
 create function coord.told(p_violations coord.violation[]) returns jsonb
-language sql immutable
-begin atomic
-  select coalesce(jsonb_agg(jsonb_build_object('rule', v.rule, 'category', v.category, 'severity', v.severity,
-    'matched', left(coord.redacted_command(v.matched), 300), 'remedy', v.remedy)), '[]')
-  from unnest(p_violations) v;
-end;
+language plpgsql immutable
+as $$
+declare
+  v_violation coord.violation;
+  v_told jsonb := '[]';
+begin
+  foreach v_violation in array p_violations loop
+    v_told := v_told || jsonb_build_object('rule', v_violation.rule, 'category', v_violation.category, 'severity', v_violation.severity,
+      'matched', left(coord.redacted_command(v_violation.matched), 300), 'remedy', v_violation.remedy);
+  end loop;
+  return v_told;
+end
+$$;
 comment on function coord.told is 'Violations as they are stored and told.';
 
 create function coord.judge(p_command text, p_profile text, p_trust integer, p_mode text, p_cwd text, p_root text) returns jsonb
@@ -476,7 +513,7 @@ begin
   loop
     v_began := clock_timestamp();
     if v_matched <> exists (select from unnest(coord.example(v_text)) c, coord.conditions(p_id, p_spec -> 'when') k
-      where coord.holds(k, row(c.names, c.line, c.verbs, c.operands, c.flags, c.classes, c.reads, c.writes, c.sources, c.sql, c.does)::coord.shell_command)) then
+      where coord.holds(k, row(c.names, c.line, c.verbs, c.operands, c.flags, c.classes, c.reads, c.writes, c.sources, c.sql, c.does, c.list)::coord.shell_command)) then
       v_found := v_found || format('%s: %s', case when v_matched then 'must match, and does not' else 'must not match, and does' end, v_text);
     end if;
     v_took := extract(epoch from clock_timestamp() - v_began);
@@ -598,7 +635,7 @@ begin
     ('filesystem.delete', 'ask', '[{"program": ["rm", "srm", "wipe", "trash"], "flags": ["r", "R", "recursive"], "path": ["repo_root", "outside", "personal", "unknown", "network", "temp_root"]}, {"program": ["rm", "unlink", "rmdir", "srm", "trash", "shred", "truncate"], "path": ["root", "home", "above", "system", "personal", "startup", "device"]}, {"program": "rm", "path": "repo_root"}, {"program": ["rimraf", "del-cli", "trash-cli"], "path": ["root", "home", "above", "system", "outside", "unknown"]}]',
       'Delete what is inside the repository, by name.', array['rm -rf "$DIR"', 'rm -rf ../other', 'rm -r .', 'rm /etc/hosts', 'echo ~/x | xargs rm -r', 'rm ~/Documents/a.txt'], array['rm -rf node_modules', 'rm -rf /tmp/x', 'rm -rf "$TMPDIR/x"', 'rm a.txt', 'rm ../a.txt']),
     ('filesystem.delete_system', 'deny', '{"program": "rm", "flags": ["r", "R", "recursive"], "path": ["above", "system"]}', 'This belongs to the machine, not to the repository.', array['rm -rf /usr/lib', 'rm -r /opt/x'], array['rm -r lib']),
-    ('filesystem.delete_found', 'ask', '[{"program": ["find", "gfind", "fd", "fdfind"], "flags": "delete", "except_path": "temp"}, {"program": ["find", "gfind"], "flags": "delete", "operands": ["*[*]*", "**", "*?*"], "text": "^\\S+ [^-]*[*?].* -delete"}]', 'Print what would go first, then delete that by name.', array['find . -name "*.o" -delete', 'find /var/log -delete', 'find /tmp/a* -delete'], array['find /tmp/scratch -delete', 'find . -name "*.o"']),
+    ('filesystem.delete_found', 'ask', '[{"program": ["find", "gfind", "fd", "fdfind"], "flags": "delete", "except_path": "temp"}, {"program": ["find", "gfind"], "flags": "delete", "text": "^\\S+ [^-]*[*?].* -delete"}]', 'Print what would go first, then delete that by name.', array['find . -name "*.o" -delete', 'find /var/log -delete', 'find /tmp/a* -delete'], array['find /tmp/scratch -delete', 'find . -name "*.o"']),
     ('filesystem.move', 'ask', '[{"program": ["mv", "rename"], "path": ["root", "home", "above", "system", "repo_root", "startup"]}, {"program": "mv", "operands": "/dev/null"}]', 'Move things within the repository.', array['mv /etc/hosts /tmp', 'mv notes.txt /dev/null', 'mv ~/* /mnt'], array['mv a b', 'mv a /tmp/']),
     ('filesystem.permissions', 'ask', '[{"program": "chmod", "subcommand": ["777", "0777", "a+rwx", "ugo+rwx", "o+w", "a+w", "666", "0666", "000", "u+s", "+s", "4755"]}, {"program": ["chmod", "chown", "chgrp", "chattr", "setfacl"], "path": ["root", "home", "above", "system", "personal", "credential", "startup"]}, {"program": ["chown", "chgrp"], "flags": ["R", "recursive"], "except_path": ["repo", "temp"]}]', 'Give only what is needed, and only inside the repository.', array['chmod 777 run.sh', 'chmod -R 755 /usr', 'chown -R root ~'], array['chmod +x run.sh', 'chmod 644 a.txt', 'chown -R me build']),
     ('filesystem.shred', 'ask', '{"program": ["shred", "srm", "wipe"]}', 'rm is enough, and can be undone from a backup.', array['shred -u old.txt'], array['rm old.txt']),
@@ -649,8 +686,7 @@ begin
         "operands": ["delete", "delete-*", "rm", "remove", "remove-*", "destroy", "purge", "del", "uninstall", "*:delete", "*:destroy", "*:remove", "*:rm", "disable", "archive", "clear", "cancel", "revoke", "reset", "kill", "undeploy", "unpublish", "deregister", "unregister", "terminate", "maintenance:on", "pg:reset", "rollback", "deactivate", "suspend", "refund", "detach", "evacuate", "abandon", "shutdown", "*:reset", "drain", "undefine"], "except_flags": ["dry-run", "help"]},
       {"program": "deck", "subcommand": ["reset", "gateway reset", "sync", "gateway sync"]},
       {"program": ["ansible", "ansible-playbook"], "text": "state=absent|\\m(rm|shutdown|reboot)\\M|-m (shell|command|raw)"},
-      {"program": ["kong", "haproxy", "nginx"], "operands": ["stop", "quit", "migrations reset"]}, {"program": "nginx", "flags": ["s=stop", "s"]}, {"program": "kong", "subcommand": ["migrations reset", "migrations down"]},
-      {"program": "node", "does": "program", "text": "zzz"}]$j$,
+      {"program": ["kong", "haproxy", "nginx"], "operands": ["stop", "quit", "migrations reset"]}, {"program": "nginx", "flags": ["s=stop", "s"]}, {"program": "kong", "subcommand": ["migrations reset", "migrations down"]}]$j$,
       'Say what is to go and why; a person who knows it decides.', array['aws rds delete-db-instance --db-instance-identifier a', 'gcloud compute instances delete a', 'az vm delete -n a', 'acmectl project delete a', 'gsutil rm gs://a/b', 'curl -X DELETE https://api.example/v1/a', 'gh repo delete a/b', 'vault kv delete secret/a', 'wrangler kv:key delete a'], array['aws s3 ls', 'gcloud compute instances list', 'az vm show -n a', 'acmectl project list', 'curl https://api.example/v1/deleted', 'gh pr list', 'grep delete a.txt', 'npm run delete']),
     ('infrastructure.monitoring', 'ask', '[{"program": "socat", "from": "literal", "operands": ["*.sock", "/var/run/*", "/run/*"]}]', 'Sockets of running services take commands; ask.', array['echo "disable server a/b" | socat stdio /run/lb.sock'], array['socat - TCP:localhost:1']),
 
