@@ -197,7 +197,7 @@ declare
   v_found text[];
 begin
   if p_path = '' or p_path = '-' or length(p_path) > 4096 or strpos(p_path, '://') > 0 then
-    return '{}';
+    return array[]::text[];
   end if;
   v_path := coord.plain_path(p_path, p_cwd, p_home);
   -- With a glob at the end it means all that is there.
@@ -234,7 +234,7 @@ as $$
 declare
   v_path text := lower(p_path);
   v_name text := split_part(v_path, '/', -1);
-  v_found text[] := '{}';
+  v_found text[] := array[]::text[];
 begin
   if strpos(v_path, '/.git/') > 0 or v_name = '.git' then
     v_found := v_found || 'git'::text;
@@ -365,7 +365,7 @@ language plpgsql immutable
 as $$
 declare
   v_words text[];
-  v_out text[] := '{}';
+  v_out text[] := array[]::text[];
   v_word text;
   v_some text[];
 begin
@@ -490,16 +490,16 @@ declare
   v_quoted boolean := p_quoted;
   v_word text := case when p_quoted then '' end;
   v_literal boolean := false;
-  v_words text[] := '{}';
+  v_words text[] := array[]::text[];
   v_redirect text;
-  v_redirects text[] := '{}';
+  v_redirects text[] := array[]::text[];
   v_input text;
-  v_sources text[] := '{}';
+  v_sources text[] := array[]::text[];
   v_cwd text;
   v_doc text[];
   v_first integer := cardinality(p_state.commands);
   v_printed text := '';
-  v_tags text[] := '{}';
+  v_tags text[] := array[]::text[];
 begin
   v_state.output := null;
   v_state.tags := '{}';
@@ -692,7 +692,7 @@ begin
         v_redirect := v_piece;
       else
         if cardinality(v_words) + cardinality(v_redirects) > 0 then
-          v_state := coord.run_words(v_state, v_words, v_redirects, v_input, v_sources, coalesce(v_piece, '') = '&', v_first);
+          v_state := coord.run_words(v_state, v_words, v_redirects, v_input, v_sources, coalesce(v_piece, '') = '&');
           if v_piece is distinct from '|' and v_piece is distinct from '|&' then
             v_printed := v_printed || v_state.output;
             v_tags := v_tags || v_state.tags;
@@ -938,7 +938,7 @@ $$;
 comment on function coord.printed is 'What a command prints, where its words and its input say so; null if nobody knows.';
 
 create function coord.run_words(
-  p_state coord.shell_state, p_words text[], p_redirects text[], p_input text, p_sources text[], p_background boolean, p_first integer
+  p_state coord.shell_state, p_words text[], p_redirects text[], p_input text, p_sources text[], p_background boolean
 ) returns coord.shell_state
 language plpgsql
 as $$
@@ -947,14 +947,13 @@ declare
   v_words text[] := p_words;
   v_input text := p_input;
   v_sources text[] := p_sources;
-  v_does text[] := '{}';
+  v_does text[] := array[]::text[];
   v_vars jsonb := p_state.vars;
   v_known coord.shell_programs;
   v_program text;
   v_at integer;
   v_word text;
   v_rest text[];
-  v_before integer;
 begin
   v_state.output := '';
   v_state.tags := '{}';
@@ -1056,8 +1055,6 @@ begin
   if p_background and v_state.endless then
     v_does := v_does || 'endless'::text;
   end if;
-  v_before := cardinality(v_state.commands);
-
   -- What a client of a database is fed is its last operand.
   if v_input is not null and v_program in ('psql', 'mysql', 'mariadb', 'sqlite3', 'mongosh', 'mongo', 'redis-cli', 'clickhouse-client', 'sqlcmd', 'cockroach') then
     v_words := v_words || v_input;
@@ -1276,7 +1273,7 @@ language plpgsql
 as $$
 declare
   v_state coord.shell_state := p_state;
-  v_paths text[] := '{}';
+  v_paths text[] := array[]::text[];
   v_name text;
   v_at integer := 2;
   v_word text;
@@ -1295,7 +1292,7 @@ begin
       end loop;
       v_word := coalesce(v_paths[1], '.') || '/' || coalesce(v_name, '*');
       v_rest := array(select replace(w, '{}', v_word) from unnest(v_rest) w);
-      v_state := coord.run_words(v_state, v_rest, '{}', null, '{}', false, 0);
+      v_state := coord.run_words(v_state, v_rest, '{}', null, '{}', false);
     elsif v_word in ('-name', '-iname', '-path', '-ipath', '-wholename') then
       v_name := coalesce(v_name, p_words[v_at + 1]);
       v_at := v_at + 1;
@@ -1339,7 +1336,7 @@ as $$
 declare
   v_text text;
   v_part text;
-  v_found text[] := '{}';
+  v_found text[] := array[]::text[];
 begin
   v_text := lower(left(p_text, 20000));
   -- Most statements have none of these words.
@@ -1373,15 +1370,15 @@ declare
   v_program text := coord.program_name(p_words[1]);
   v_does text[] := array_remove(p_does, null);
   v_sources text[] := p_sources;
-  v_flags text[] := '{}';
-  v_operands text[] := '{}';
-  v_values text[] := '{}';
-  v_reads text[] := '{}';
-  v_writes text[] := '{}';
-  v_classes text[] := '{}';
+  v_flags text[] := array[]::text[];
+  v_operands text[] := array[]::text[];
+  v_values text[] := array[]::text[];
+  v_reads text[] := array[]::text[];
+  v_writes text[] := array[]::text[];
+  v_classes text[] := array[]::text[];
   v_found text[];
-  v_sql text[] := '{}';
-  v_verbs text[] := '{}';
+  v_sql text[] := array[]::text[];
+  v_verbs text[] := array[]::text[];
   v_tags text[];
   v_word text;
   v_name text;
