@@ -49,8 +49,9 @@ create function tests.guard(p_texts text[], p_input jsonb) returns text language
 declare
   v_call coord.call;
 begin
-  perform set_config('request.jwt.claims', tests.claims('agent-a')::text, true);
+  perform set_config('request.jwt.claims', tests.claims('agent-a')::text, true), set_config('coord.caller', '', true), set_config('role', 'coord_agent', true);
   perform coord.pre_request();
+  perform set_config('role', 'none', true);
   v_call.function := 'submit_work';
   return tests.pick(coord.guard_text(v_call, p_texts, p_input), 'decision', 'violations.0.rule');
 end

@@ -14,7 +14,8 @@
 -- The reader errs on the side of running: both branches of an if, the body of a function
 -- that is only defined. What it cannot read it says (problems); whoever asks decides.
 --
--- Bounds: 128 kB, 20,000 pieces, 16 levels, 400 commands, 2,000 words of one command, 40 ms.
+-- Bounds: 128 kB, 20,000 pieces, 16 levels, 400 commands, 500 texts within texts, 2,000 words
+-- of one command; and a second, which only a machine that is very busy needs.
 --
 -- Few regexes, on purpose: PostgreSQL keeps 32 compiled ones in a backend, and the rules
 -- need theirs.
@@ -52,6 +53,7 @@ create type coord.shell_state as (
   tags text[],
   problems text[],
   depth integer,
+  texts integer,
   deadline timestamptz
 );
 comment on type coord.shell_state is 'The reader under way: where it is, what it knows, what it has found; output and tags are those of the last command.';
@@ -428,7 +430,7 @@ language plpgsql
 as $$
 declare
   v_state coord.shell_state := p_state;
-  v_parts text[] := regexp_match(p_text, '^([A-Za-z_][A-Za-z0-9_]*|[0-9@*#?!$-])(?:\[[^]]*\])?(:?[-=+?]|[#%/^,@:].*)?(.*)$');
+  v_parts text[] := regexp_match(p_text, '^([A-Za-z_][A-Za-z0-9_]*|[0-9@*#?!$-])(?:\[[^]]*\])?(:?[-=+?]|[#%/^,@].*|:[^-=+?].*)?(.*)$');
   v_value text := v_state.vars ->> v_parts[1];
   v_known boolean := v_value is not null and (v_value <> '' or v_parts[2] not like ':%');
 begin
@@ -507,12 +509,16 @@ begin
     return coord.noted(v_state, 'nested too deep');
   elsif octet_length(p_text) > 131072 then
     return coord.noted(v_state, 'too long');
+  elsif v_state.texts >= 500 or clock_timestamp() > v_state.deadline then
+    return coord.noted(v_state, 'too much to read');
   end if;
+  v_state.texts := v_state.texts + 1;
   v_state.depth := v_state.depth + 1;
   v_pieces := coord.shell_pieces(p_text);
   v_count := cardinality(v_pieces);
   if v_count > 20000 then
     v_state := coord.noted(v_state, 'too long');
+    v_pieces := array[]::text[];
     v_count := 0;
   end if;
   loop
@@ -547,7 +553,8 @@ begin
         v_state := coord.noted(v_state, 'a substitution is not closed');
       end if;
       v_cwd := v_state.cwd;
-      v_doc := array[array_to_string(v_pieces[v_at + 1 : coalesce(v_end - 1, v_count)], '')];
+      -- Of what is not closed a look at the beginning has to do.
+      v_doc := array[case when v_end is null then left(array_to_string(v_pieces[v_at + 1 : v_at + 1000], ''), 2000) else array_to_string(v_pieces[v_at + 1 : v_end - 1], '') end];
       v_state := coord.read_shell(v_state, case v_piece when '`' then replace(replace(v_doc[1], '\`', '`'), '\$', '$') else v_doc[1] end, false);
       v_state.cwd := v_cwd;
       if left(v_piece, 1) in ('<', '>') then
@@ -611,7 +618,8 @@ begin
         v_state := coord.noted(v_state, 'a quote is not closed');
         v_end := v_count + 1;
       end if;
-      v_word := coalesce(v_word, '') || array_to_string(v_pieces[v_at + 1 : v_end - 1], '') || case when v_pieces[v_end] = '\''' then '\' else '' end;
+      -- Most quotes hold one piece; a slice of all would cost more than the rest.
+      v_word := coalesce(v_word, '') || case when v_end = v_at + 2 then v_pieces[v_at + 1] else array_to_string(v_pieces[v_at + 1 : v_end - 1], '') end || case when v_pieces[v_end] = '\''' then '\' else '' end;
       v_literal := true;
       v_at := v_end;
     elsif v_piece = '{' and (v_word is not null or strpos(E' \t\r\n', left(v_pieces[v_at + 1], 1)) = 0) and coord.brace_list(v_pieces, v_at) is not null then
@@ -673,7 +681,7 @@ begin
           v_state := coord.noted(v_state, 'a bracket is not closed');
         end if;
         v_cwd := v_state.cwd;
-        v_state := coord.read_shell(v_state, array_to_string(v_pieces[v_at + 1 : coalesce(v_end - 1, v_count)], ''), false);
+        v_state := coord.read_shell(v_state, case when v_end is null then left(array_to_string(v_pieces[v_at + 1 : v_at + 1000], ''), 2000) else array_to_string(v_pieces[v_at + 1 : v_end - 1], '') end, false);
         v_state.cwd := v_cwd;
         v_words := array['}'];
         v_at := coalesce(v_end, v_count);
@@ -1640,7 +1648,8 @@ begin
   v_state.problems := '{}';
   v_state.tags := '{}';
   v_state.depth := 0;
-  v_state.deadline := clock_timestamp() + interval '40 milliseconds';
+  v_state.texts := 0;
+  v_state.deadline := clock_timestamp() + interval '1 second';
   v_state := coord.read_shell(v_state, v_text, false);
   -- A function that reaches itself while some call goes to the background multiplies.
   if exists (

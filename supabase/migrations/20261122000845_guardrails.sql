@@ -462,9 +462,9 @@ begin
   if jsonb_typeof(p_spec) is distinct from 'object' then
     return v_found || 'a rule is a mapping'::text;
   end if;
-  select v_found || array_agg(format('%s: no such key', k)) into v_found from jsonb_object_keys(p_spec) k
-  where k not in ('category', 'severity', 'enabled', 'remedy', 'when', 'profiles', 'max_trust', 'matches', 'passes') having count(*) > 0;
-  v_found := coalesce(v_found, '{}');
+  v_found := v_found || array(
+    select format('%s: no such key', k) from jsonb_object_keys(p_spec) k
+    where k not in ('category', 'severity', 'enabled', 'remedy', 'when', 'profiles', 'max_trust', 'matches', 'passes'));
   if coalesce(p_spec ->> 'severity', '') not in ('log_only', 'warn', 'ask', 'deny') then
     v_found := v_found || 'severity: this is log_only, warn, ask or deny'::text;
   end if;
@@ -773,8 +773,10 @@ create function coord.commands_in(p_input jsonb) returns text[]
 language sql immutable
 begin atomic
   select coalesce(array_agg(c #>> '{}'), '{}')
-  from jsonb_path_query(p_input, 'strict $.**.keyvalue() ? (@.key == "command" || @.key == "commands" || @.key == "cmd").value', silent => true) v,
-    lateral jsonb_path_query(v, 'lax $[*] ? (@.type() == "string")') c;
+  from jsonb_path_query(p_input, 'strict $.** ? (@.type() == "object")') o,
+    lateral jsonb_each(o) e,
+    lateral jsonb_path_query(e.value, 'lax $[*] ? (@.type() == "string")') c
+  where e.key in ('command', 'commands', 'cmd');
 end;
 comment on function coord.commands_in is 'What stands under command, commands or cmd anywhere in a document.';
 
