@@ -48,6 +48,7 @@ create type coord.shell_state as (
   inside text,
   endless boolean,
   tainted text[],
+  files jsonb,
   commands coord.shell_command[],
   output text,
   tags text[],
@@ -815,7 +816,7 @@ declare
   v_reads boolean;
   v_does text[] := array['program'];
 begin
-  v_runs := v_lower like any (array['%system%', '%popen%', '%subprocess%', '%exec%', '%spawn%', '%`%', '%\%x%', '%qx%', '%shell%', '%command%']);
+  v_runs := v_lower like any (array['%|%getline%', '%system%', '%popen%', '%subprocess%', '%exec%', '%spawn%', '%`%', '%\%x%', '%qx%', '%shell%', '%command%']);
   v_removes := v_lower like any (array['%rmtree%', '%rm\_r%', '%remove%', '%unlink%', '%rmsync%', '%rmdir%', '%.rm(%', '%delete%', '%truncate%']);
   v_writes := v_lower like any (array['%write%', '%append%', '%''w''%', '%"w"%', '%''wb''%', '%"wb"%', '%''a''%', '%"a"%', '%copy%', '%rename%', '%move%', '%print >%', '%put\_contents%', '%> "%']);
   v_reads := v_lower like any (array['%open%', '%read%', '%getline%', '%slurp%', '%fetch%', '%load%', '%cat %', '%file%']);
@@ -994,7 +995,7 @@ begin
   end loop;
 
   -- Assignments, alone or for one command.
-  while strpos(v_words[1], '=') > 1 and coord.is_name(split_part(v_words[1], '=', 1)) loop
+  while strpos(v_words[1], '=') > 0 and (coord.is_name(split_part(v_words[1], '=', 1)) or cardinality(v_words) > 1 and strpos(split_part(v_words[1], '=', 1), '/') = 0) loop
     v_word := rtrim(split_part(split_part(v_words[1], '=', 1), '[', 1), '+');
     v_state.vars := v_state.vars || jsonb_build_object(v_word, case when split_part(v_words[1], '=', 1) like '%+' then coalesce(v_vars ->> v_word, '') else '' end
       || substr(v_words[1], strpos(v_words[1], '=') + 1));
@@ -1033,7 +1034,7 @@ begin
       if v_word is null then
         v_rest := v_rest || case when v_program = 'xargs' and v_input like E'\x01%' then array[v_input] else regexp_split_to_array(v_input, '\s+') end;
       else
-        v_rest := array(select replace(w, v_word, v_input) from unnest(v_rest) w);
+        v_rest := array(select replace(w, v_word, v_input) from unnest(v_rest) w) || case when strpos(array_to_string(v_rest, ' '), v_word) = 0 then array[v_input] else '{}' end;
       end if;
       v_sources := array(select 'word:' || s from unnest(v_sources) s where s not like 'word:%');
       v_input := null;
@@ -1052,13 +1053,8 @@ begin
   if strpos(v_program, E'\x01') > 0 then
     v_state := coord.noted(v_state, format('the program is not known: %s', coord.shown(v_words[1])));
   end if;
-  if v_program = any (v_state.functions) then
-    if v_state.inside is not null then
-      v_state.calls := v_state.calls || (v_state.inside || ' ' || v_program);
-      if p_background or 'pipe' = any (p_sources) then
-        v_state.calls := v_state.calls || ('& ' || v_program);
-      end if;
-    end if;
+  if v_state.inside is not null and cardinality(v_state.calls) < 100 then
+    v_state.calls := v_state.calls || (v_state.inside || ' ' || v_program) || case when p_background or 'pipe' = any (p_sources) then array['& ' || v_program] else '{}' end;
   end if;
   if p_background and v_state.endless then
     v_does := v_does || 'endless'::text;
@@ -1097,6 +1093,30 @@ begin
     v_state := coord.add_command(v_state, v_words, v_known, p_redirects, v_sources || case when v_input is not null then array['literal'] else '{}' end, v_does);
     v_state.output := case when strpos(array_to_string(v_words, ' '), E'\x01') = 0 or v_program = any (array['cd', 'export', 'read']) then
       case when v_program = 'pwd' then v_state.cwd else coord.printed(v_program, v_words, v_input) end end;
+    if v_state.output <> '' and cardinality(p_redirects) > 0 then
+      -- A file that is written here may be run here.
+      v_state.files := v_state.files || coalesce((
+        select jsonb_object_agg(coord.plain_path(p_redirects[n + 1], v_state.cwd, v_state.home),
+          case when p_redirects[n] = '>>' then coalesce(v_state.files ->> coord.plain_path(p_redirects[n + 1], v_state.cwd, v_state.home), '') else '' end || v_state.output)
+        from generate_series(1, cardinality(p_redirects), 2) n where p_redirects[n] in ('>', '>>', '>|')), '{}');
+      v_state.output := '';
+    elsif v_program = 'tee' and v_state.output is not null and cardinality(v_words) > 1 then
+      v_state.files := v_state.files || jsonb_build_object(coord.plain_path(v_words[cardinality(v_words)], v_state.cwd, v_state.home), v_state.output);
+    elsif v_program = 'alias' then
+      foreach v_word in array v_words[2:] loop
+        v_state := coord.read_code(v_state, substr(v_word, strpos(v_word || '=', '=') + 1), '{}', 'via:alias');
+      end loop;
+    elsif v_program in ('at', 'batch') and v_input is not null then
+      v_state := coord.read_code(v_state, v_input, '{}', 'via:at');
+    elsif v_program in ('vim', 'vi', 'nvim', 'ex') then
+      foreach v_word in array v_words[2:] loop
+        if ltrim(v_word, '+:') like '!%' then
+          v_state := coord.read_code(v_state, substr(ltrim(v_word, '+:'), 2), '{}', 'via:vim');
+        end if;
+      end loop;
+    elsif v_state.files <> '{}' and strpos(v_words[1], '/') > 0 and v_state.files ? coord.plain_path(v_words[1], v_state.cwd, v_state.home) then
+      v_state := coord.read_code(v_state, v_state.files ->> coord.plain_path(v_words[1], v_state.cwd, v_state.home), '{}', 'shell_code');
+    end if;
   end if;
   if v_program not in ('export', 'declare', 'local', 'readonly', 'typeset', 'unset', 'read', 'cd', 'pushd', 'eval', 'source', '.') then
     v_state.vars := v_vars;
@@ -1123,7 +1143,7 @@ declare
 begin
   while v_at <= cardinality(p_words) and (p_words[v_at] like '-_%' or p_words[v_at] like '+_%') loop
     v_word := p_words[v_at];
-    v_code := v_code or v_word not like '--%' and v_word like '-%c%' or lower(v_word) in ('-command', '--command', '-commandwithargs');
+    v_code := v_code or case when p_program in ('pwsh', 'powershell') then lower(v_word) in ('-c', '-command', '-commandwithargs') else v_word not like '--%' and v_word like '-%c%' or v_word = '--command' end;
     v_stdin := v_stdin or v_word not like '--%' and v_word like '-%s%' and not v_code;
     v_at := v_at + case when v_word not like '--%' and right(v_word, 1) in ('o', 'O') or v_word in ('--rcfile', '--init-file') then 2 else 1 end;
     exit when v_word = '--';
@@ -1146,6 +1166,8 @@ begin
     p_sources || case when v_stdin and p_input is not null then array['literal'] else '{}' end, p_does || case when v_stdin then array['runs_input'] else '{}' end);
   if v_stdin and p_input is not null then
     v_state := coord.read_code(v_state, p_input, p_sources, 'shell_code');
+  elsif v_word is not null and v_state.files ? coord.plain_path(v_word, v_state.cwd, v_state.home) then
+    v_state := coord.read_code(v_state, v_state.files ->> coord.plain_path(v_word, v_state.cwd, v_state.home), '{}', 'shell_code');
   end if;
   return v_state;
 end
@@ -1262,7 +1284,7 @@ begin
     v_code := p_words[3];
   end if;
   v_word := p_words[v_at];
-  v_input := v_code is null and (v_word is null or v_word = '-') and not p_words && array['-m', '-V', '--version', '-v'];
+  v_input := v_code is null and (v_word is null or v_word = '-' or v_word like E'\x01<(%') and not p_words && array['-m', '-V', '--version', '-v'];
   v_state := coord.add_command(v_state, case when v_code is null then p_words else array[p_program] || p_words[v_at:] end, null, p_redirects,
     p_sources || case when v_input and p_input is not null then array['literal'] else '{}' end, p_does || case when v_input then array['runs_input'] else '{}' end);
   if v_code is not null then
@@ -1298,9 +1320,17 @@ begin
         v_rest := v_rest || p_words[v_at];
         v_at := v_at + 1;
       end loop;
-      v_word := coalesce(v_paths[1], '.') || '/' || coalesce(v_name, '*');
+      v_word := coalesce(v_paths[1], '.') || '/' || coalesce(v_name, '{}');
+      -- fd appends it.
+      if p_program like 'fd%' and '{}' <> all (v_rest) then
+        v_rest := v_rest || '{}'::text;
+      end if;
       v_rest := array(select replace(w, '{}', v_word) from unnest(v_rest) w);
+      v_last := cardinality(v_state.commands);
       v_state := coord.run_words(v_state, v_rest, '{}', null, '{}', false);
+      for v_index in v_last + 1 .. cardinality(v_state.commands) loop
+        v_state.commands[v_index].does := v_state.commands[v_index].does || 'via:find'::text;
+      end loop;
     elsif v_word in ('-name', '-iname', '-path', '-ipath', '-wholename') then
       v_name := coalesce(v_name, p_words[v_at + 1]);
       v_at := v_at + 1;
@@ -1320,7 +1350,7 @@ begin
   if cardinality(v_paths) = 0 then
     v_paths := array['.'];
   end if;
-  v_state := coord.add_command(v_state, array[p_program] || v_paths, null, '{}', p_sources, p_does);
+  v_state := coord.add_command(v_state, array[p_program] || v_paths, null, '{}', p_sources, p_does || case when v_name is not null then array['by_name'] else '{}' end);
   v_last := cardinality(v_state.commands);
   v_state.commands[v_last].flags := v_flags;
   v_state.commands[v_last].line := left(coord.shown(array_to_string(p_words, ' ')), 500);
@@ -1413,7 +1443,7 @@ begin
     end if;
     select * into v_known from coord.shell_programs p where p.name = 'git ' || lower(v_words[2]);
   end if;
-  v_access := coalesce(v_known.access, 'read');
+  v_access := coalesce(v_known.access, case v_program when 'git' then 'none' else 'read' end);
 
   -- Flags, their values, operands.
   v_count := coalesce(cardinality(v_words), 0);
@@ -1644,6 +1674,7 @@ begin
   v_state.calls := '{}';
   v_state.endless := false;
   v_state.tainted := '{}';
+  v_state.files := '{}';
   v_state.commands := '{}';
   v_state.problems := '{}';
   v_state.tags := '{}';
@@ -1654,7 +1685,8 @@ begin
   -- A function that reaches itself while some call goes to the background multiplies.
   if exists (
     select from unnest(v_state.calls) c
-    where c not like '& %' and (split_part(c, ' ', 1) = split_part(c, ' ', 2) or (split_part(c, ' ', 2) || ' ' || split_part(c, ' ', 1)) = any (v_state.calls))
+    where c not like '& %' and split_part(c, ' ', 1) = any (v_state.functions) and split_part(c, ' ', 2) = any (v_state.functions)
+      and (split_part(c, ' ', 1) = split_part(c, ' ', 2) or (split_part(c, ' ', 2) || ' ' || split_part(c, ' ', 1)) = any (v_state.calls))
       and v_state.calls && array['& ' || split_part(c, ' ', 2), '& ' || split_part(c, ' ', 1)]) then
     v_state := coord.add_command(v_state, array['(function)'], null, '{}', '{}', array['fork_bomb']);
   end if;
