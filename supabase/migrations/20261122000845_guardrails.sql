@@ -1005,8 +1005,11 @@ set role coord_owner;
 
 create domain coord_v1.command as text;
 comment on domain coord_v1.command is $$A command line, as it would be given to a shell.$$;
-create domain coord_v1.guarded_path as text;
-comment on domain coord_v1.guarded_path is $$A file that would be read or written, from the working directory or the root.$$;
+create domain coord_v1.guarded_paths as text[];
+comment on domain coord_v1.guarded_paths is $$Files that would be written, or read where operation says so; relative ones from cwd.$$;
+create domain coord_v1.named_operation as text;
+comment on domain coord_v1.named_operation is $$What is about to be done, by name: deploy, file_write, file_read.
+@schema {"maxLength": 100}$$;
 create domain coord_v1.content as text;
 comment on domain coord_v1.content is $$Text that would be written; secrets in it are looked for.$$;
 create domain coord_v1.directory as text;
@@ -1021,7 +1024,7 @@ comment on domain coord_v1.since is $$From when on; seven days ago by default.
 @schema {"type": "string", "format": "date-time"}$$;
 
 create function coord_v1.check_guardrails(
-  command coord_v1.command default null, paths coord_v1.guarded_path[] default null, content coord_v1.content default null, operation coord_v1.operation default null,
+  command coord_v1.command default null, paths coord_v1.guarded_paths default null, content coord_v1.content default null, operation coord_v1.named_operation default null,
   cwd coord_v1.directory default null, root coord_v1.directory default null, dry_run boolean default false
 ) returns jsonb
 language sql
@@ -1081,7 +1084,7 @@ comment on column coord_v1.guardrail_violations.cwd is 'Where it would have run.
 comment on column coord_v1.guardrail_violations.operation is 'The operation, or the function that was given it.';
 comment on column coord_v1.guardrail_violations.paths is 'The first of the paths.';
 
-grant usage on type coord_v1.command, coord_v1.guarded_path, coord_v1.content, coord_v1.directory, coord_v1.guardrail_rule, coord_v1.guardrail_rules, coord_v1.since
+grant usage on type coord_v1.command, coord_v1.guarded_paths, coord_v1.named_operation, coord_v1.content, coord_v1.directory, coord_v1.guardrail_rule, coord_v1.guardrail_rules, coord_v1.since
   to coord_agent, coord_operator, coord_auditor;
 grant execute on function coord.check_guardrails, coord.explain_guardrails, coord.list_guardrails, coord.test_guardrail_rule, coord.replay_guardrails,
   coord_v1.check_guardrails, coord_v1.explain_guardrails, coord_v1.list_guardrails, coord_v1.test_guardrail_rule, coord_v1.replay_guardrails
