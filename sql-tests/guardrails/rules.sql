@@ -54,6 +54,7 @@ select throws_ok($$update coord.guardrail_rules set enabled = false where id = '
 select throws_ok($$delete from coord.guardrail_rules where id = 'filesystem.wipe'$$, 'PT403', null, 'nor deleted');
 select throws_ok($$delete from coord.guardrail_conditions where rule = 'filesystem.wipe'$$, 'PT403', null, 'nor are its conditions');
 select throws_ok($$update coord.guardrail_conditions set program = 'x' where rule = 'execution.fork_bomb'$$, 'PT403', null, 'or changed');
+select throws_ok($$truncate coord.guardrail_conditions$$, 'PT403', null, 'nor are all forgotten');
 
 -- Whom a rule binds.
 select is(tests.as_operator($q$coord_v1.apply_config('{"profiles": {"low": {"trust": 1, "allowed": ["*"]}, "high": {"trust": 3, "allowed": ["*"]}, "warned": {"trust": 2, "allowed": ["*"], "guardrails": "warn"}, "logged": {"trust": 2, "allowed": ["*"], "guardrails": "log"}}}', false, false)$q$) ->> 'outcome', 'applied', 'profiles');

@@ -140,7 +140,9 @@ create function coord.refuse_catastrophic_change() returns trigger
 language plpgsql set search_path = ''
 as $$
 begin
-  if old.catastrophic then
+  if tg_op = 'TRUNCATE' then
+    raise exception 'a catastrophic rule is not changed' using errcode = 'PT403';
+  elsif old.catastrophic then
     raise exception 'a catastrophic rule is not changed' using errcode = 'PT403';
   end if;
   return case tg_op when 'DELETE' then old else new end;
@@ -149,12 +151,16 @@ $$;
 comment on function coord.refuse_catastrophic_change is 'Keeps catastrophic rules as they are.';
 create trigger stays before update or delete on coord.guardrail_rules
   for each row execute function coord.refuse_catastrophic_change();
+create trigger stays_whole before truncate on coord.guardrail_rules
+  for each statement execute function coord.refuse_catastrophic_change();
 
 create function coord.refuse_catastrophic_condition() returns trigger
 language plpgsql set search_path = ''
 as $$
 begin
-  if exists (select from coord.guardrail_rules r where r.id = old.rule and r.catastrophic) then
+  if tg_op = 'TRUNCATE' then
+    raise exception 'a catastrophic rule is not changed' using errcode = 'PT403';
+  elsif exists (select from coord.guardrail_rules r where r.id = old.rule and r.catastrophic) then
     raise exception 'a catastrophic rule is not changed' using errcode = 'PT403';
   end if;
   return case tg_op when 'DELETE' then old else new end;
@@ -163,6 +169,8 @@ $$;
 comment on function coord.refuse_catastrophic_condition is 'Keeps the conditions of catastrophic rules as they are.';
 create trigger stays before update or delete on coord.guardrail_conditions
   for each row execute function coord.refuse_catastrophic_condition();
+create trigger stays_whole before truncate on coord.guardrail_conditions
+  for each statement execute function coord.refuse_catastrophic_condition();
 
 -- Secrets ------------------------------------------------------------------------------
 
