@@ -98,6 +98,7 @@ select set_eq(
     'archive_memories', -- the same
     'propose_procedures', -- the same
     'tidy_memories',    -- counts, archives and deletes memories of all repos
+    'purge_guardrails', -- forgets what everybody asked of the guardrails, long ago
     'maintain'          -- the bounded housekeeping as a whole
   ],
   'coord_janitor owns exactly the functions reviewed for it');
