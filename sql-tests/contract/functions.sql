@@ -84,6 +84,7 @@ select set_eq(
     'purge_tasks',      -- forgets tasks that ended long ago
     'purge_team',       -- forgets old notices and handoffs
     'purge_refusals',   -- forgets old refusals
+    'purge_approvals',  -- forgets old approvals
     'team',             -- sessions belong to no repository; it shows those of agents that share one with the caller
     'waiting_circle',   -- a circle of waiting may lead through repos the caller does not see; it shows nothing of those
     'seal_batches',     -- seals rows of everybody, from housekeeping too, where nobody calls
