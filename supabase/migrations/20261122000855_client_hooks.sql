@@ -14,6 +14,8 @@
 
 set role coord_owner;
 
+insert into coord.operations (name, trust) values ('hook_claude_code', 1);
+
 create function coord.patched_files(p_text text) returns text[]
 language sql immutable
 begin atomic
@@ -44,94 +46,14 @@ end
 $$;
 comment on function coord.repo_path is 'A file of the client''s machine as a path of the repository; null outside of it.';
 
-create function coord.hook_answer(p_event text, p_decision text, p_text text) returns jsonb
+create function coord.repo_paths(p_paths text[], p_cwd text, p_root text) returns text[]
 language sql immutable
-return case
-  when p_decision = 'deny' and p_event = 'PreToolUse' then jsonb_build_object('hookSpecificOutput', jsonb_build_object(
-    'hookEventName', p_event, 'permissionDecision', 'deny', 'permissionDecisionReason', p_text))
-  when p_decision = 'tell' and p_event = 'SessionStart' then jsonb_build_object('hookSpecificOutput', jsonb_build_object(
-    'hookEventName', p_event, 'additionalContext', p_text))
-  when p_decision <> 'allow' then jsonb_build_object('systemMessage', p_text)
-  else '{}' end;
-comment on function coord.hook_answer is 'An answer in the clients'' own shape. To let a tool run is to say nothing: allow would skip the user''s own questions.';
-
-create function coord.why_denied(p_check jsonb) returns text
-language sql stable
 begin atomic
-  select concat_ws(' ',
-    (select string_agg(format('%s: %s %s', v ->> 'rule', coalesce(v ->> 'matched', ''), coalesce(v ->> 'remedy', '')), ' ')
-      from jsonb_array_elements(p_check -> 'violations') v where v ->> 'severity' in ('deny', 'ask', p_check ->> 'decision')),
-    p_check ->> 'details',
-    format('It needs approval %s: somebody else approves it (coord approvals approve %1$s), then do the same again.', p_check #>> '{approval,id}'));
+  -- What git keeps for itself is no file of the repository.
+  select coalesce(array_agg(f), '{}') from (select distinct coord.repo_path(p, p_cwd, p_root) as f from unnest(p_paths) p) u
+  where f is not null and f !~ '^\.git(/|$)';
 end;
-comment on function coord.why_denied is 'What stopped a command, for the agent that gave it.';
-
-create function coord.judge_tool(p_tool text, p_input jsonb, p_cwd text, p_root text, p_repo text, out decision text, out said text)
-language plpgsql
-as $$
-declare
-  v_command text;
-  v_content text;
-  v_files text[] := array[]::text[];
-  v_edits boolean := false;
-  v_paths text[];
-  v_check jsonb;
-begin
-  decision := 'allow';
-  if p_tool in ('Bash', 'shell', 'local_shell', 'exec_command', 'unified_exec') then
-    v_command := case jsonb_typeof(p_input -> 'command') when 'array' then coord.quoted_words(p_input -> 'command') else coalesce(p_input ->> 'command', p_input ->> 'cmd') end;
-    -- Codex may send its patches through the shell.
-    v_files := coord.patched_files(v_command);
-    v_edits := v_files <> '{}';
-  elsif p_tool in ('Edit', 'Write', 'MultiEdit', 'NotebookEdit') then
-    v_files := array_remove(array[coalesce(p_input ->> 'file_path', p_input ->> 'notebook_path')], null);
-    v_content := concat_ws(e'\n', p_input ->> 'content', p_input ->> 'new_string', p_input ->> 'new_source',
-      (select string_agg(e ->> 'new_string', e'\n') from jsonb_array_elements(case jsonb_typeof(p_input -> 'edits') when 'array' then p_input -> 'edits' end) e));
-    v_edits := true;
-  elsif p_tool = 'apply_patch' then
-    v_content := coalesce(p_input ->> 'command', p_input ->> 'input', p_input ->> 'patch');
-    v_files := coord.patched_files(v_content);
-    v_edits := true;
-  elsif p_tool in ('Read', 'NotebookRead') then
-    v_files := array_remove(array[coalesce(p_input ->> 'file_path', p_input ->> 'notebook_path')], null);
-  elsif p_tool = 'WebFetch' then
-    v_check := coord.check_network(substring(p_input ->> 'url' from '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/@]*@)?([^/?#]+)'));
-    if v_check ->> 'decision' = 'deny' then
-      decision := 'deny';
-      said := format('Your network policy does not allow %s (%s).', v_check ->> 'host', coalesce(v_check ->> 'rule', 'nothing allows it'));
-    end if;
-    return;
-  else
-    return;
-  end if;
-
-  if coalesce(v_command, v_content) is not null or v_files <> '{}' then
-    v_check := coord.check_guardrails(v_command, v_files, v_content, case when v_edits then 'edit' when v_command is null then 'read' end, p_cwd, p_root, false);
-    if v_check ->> 'decision' in ('deny', 'ask') or v_check ->> 'outcome' = 'denied' then
-      decision := 'deny';
-      said := coord.why_denied(v_check);
-      return;
-    elsif v_check ->> 'decision' = 'warn' then
-      decision := 'warn';
-      said := coord.why_denied(v_check);
-    end if;
-  end if;
-
-  if v_edits and p_root is not null then
-    v_paths := array_remove(array(select coord.repo_path(f, p_cwd, p_root) from unnest(v_files) f), null);
-    -- What git keeps for itself is no file of the repository.
-    v_paths := array(select p from unnest(v_paths) p where p !~ '^\.git/');
-    if v_paths <> '{}' and coord.lock_policy(coord.resolve_repo(p_repo)) <> 'off' then
-      v_check := coord.acquire_lock(p_repo, v_paths, 'exclusive', null, 'editing with ' || p_tool, 0);
-      if not (v_check ->> 'ok')::boolean then
-        decision := case when coord.lock_policy(coord.resolve_repo(p_repo)) = 'enforce' then 'deny' else 'warn' end;
-        said := concat_ws(' ', said, coalesce(v_check ->> 'next', v_check ->> 'details', v_check ->> 'message'));
-      end if;
-    end if;
-  end if;
-end
-$$;
-comment on function coord.judge_tool is 'Whether a tool may be used: allow, warn or deny, and what to say; takes the locks that an edit needs.';
+comment on function coord.repo_paths is 'Those of some files that lie in the repository.';
 
 create function coord.quoted_words(p_words jsonb) returns text
 language sql immutable
@@ -141,6 +63,135 @@ begin atomic
 end;
 comment on function coord.quoted_words is 'A list of arguments as a command line.';
 
+create function coord.hook_answer(p_event text, p_decision text, p_text text) returns jsonb
+language sql immutable
+return case
+  when p_decision = 'deny' and p_event = 'PreToolUse' then jsonb_build_object('hookSpecificOutput', jsonb_build_object(
+    'hookEventName', p_event, 'permissionDecision', 'deny', 'permissionDecisionReason', p_text))
+  -- To the person and to the model: neither client shows one of them to both.
+  when p_decision = 'warn' and p_event = 'PreToolUse' then jsonb_build_object('systemMessage', p_text, 'hookSpecificOutput', jsonb_build_object(
+    'hookEventName', p_event, 'additionalContext', p_text))
+  when p_decision = 'tell' and p_event = 'SessionStart' then jsonb_build_object('hookSpecificOutput', jsonb_build_object(
+    'hookEventName', p_event, 'additionalContext', p_text))
+  when p_decision <> 'allow' then jsonb_build_object('systemMessage', p_text)
+  else '{}' end;
+comment on function coord.hook_answer is 'An answer in the clients'' own shape. To let a tool run is to say nothing: allow would skip the user''s own questions.';
+
+create function coord.why_stopped(p_check jsonb) returns text
+language sql stable
+begin atomic
+  select concat_ws(' ',
+    (select string_agg(format('%s: %s. %s', v ->> 'rule', v ->> 'matched', v ->> 'remedy'), ' ')
+      from jsonb_array_elements(p_check -> 'violations') v where v ->> 'severity' <> 'log_only'),
+    p_check ->> 'details',
+    case when p_check #>> '{approval,state}' = 'open' then
+      format('Approval %s was asked for: somebody else decides it (coord approvals approve %1$s), then do exactly this again.', p_check #>> '{approval,id}') end);
+end;
+comment on function coord.why_stopped is 'What a check found, for the agent whose command it was.';
+
+create function coord.question(p_tool text, p_input jsonb, out command text, out files text[], out content text, out operation text)
+language plpgsql
+as $$
+declare
+  v_file text := coalesce(p_input ->> 'file_path', p_input ->> 'notebook_path');
+  v_command jsonb := coalesce(p_input -> 'command', p_input -> 'cmd');
+begin
+  files := '{}';
+  if p_tool in ('Bash', 'shell', 'local_shell', 'exec_command', 'unified_exec') then
+    command := case jsonb_typeof(v_command) when 'array' then coord.quoted_words(v_command) when 'string' then v_command #>> '{}' end;
+    -- Codex may send its patches through the shell.
+    files := coord.patched_files(coalesce(command, ''));
+    operation := case when files <> '{}' then 'edit' end;
+  elsif p_tool in ('Edit', 'Write', 'MultiEdit', 'NotebookEdit') then
+    files := array[v_file];
+    content := concat_ws(e'\n', p_input ->> 'content', p_input ->> 'new_string', p_input ->> 'new_source',
+      (select string_agg(e ->> 'new_string', e'\n')
+        from jsonb_array_elements(case jsonb_typeof(p_input -> 'edits') when 'array' then p_input -> 'edits' end) e));
+    operation := 'edit';
+  elsif p_tool = 'apply_patch' then
+    content := coalesce(p_input ->> 'command', p_input ->> 'input', p_input ->> 'patch');
+    files := coord.patched_files(coalesce(content, ''));
+    operation := 'edit';
+  elsif p_tool in ('Read', 'NotebookRead') then
+    files := array[v_file];
+    operation := 'read';
+  else
+    return;
+  end if;
+  if coalesce(command, files[1], '') = '' then
+    perform coord.fail('argument_required', format('%s says neither a command nor a file', p_tool));
+  end if;
+end
+$$;
+comment on function coord.question is 'What the use of a tool is about; nothing for tools that nobody judges.';
+
+create function coord.lock_edited(p_tool text, p_paths text[], p_repo text, out decision text, out said text)
+language plpgsql
+as $$
+declare
+  v_policy text;
+  v_answer jsonb;
+begin
+  decision := 'allow';
+  if p_paths = '{}' then
+    return;
+  end if;
+  v_policy := coord.lock_policy(coord.resolve_repo(p_repo));
+  if v_policy = 'off' then
+    return;
+  end if;
+  v_answer := coord.acquire_lock(p_repo, p_paths, 'exclusive', null, 'editing with ' || p_tool, 0);
+  decision := coord.decision(v_policy, (v_answer ->> 'ok')::boolean);
+  said := concat_ws(' ',
+    (select string_agg(format('%s is held by %s (session %s) for up to %s more seconds%s.', b ->> 'path', b ->> 'holder', b ->> 'session_id',
+        b ->> 'seconds_left', ': ' || (b ->> 'reason')), ' ')
+      from jsonb_array_elements(v_answer -> 'blockers') b),
+    v_answer ->> 'message', v_answer ->> 'details', coalesce(v_answer ->> 'next', v_answer ->> 'hint'));
+end
+$$;
+comment on function coord.lock_edited is 'Takes the locks of files that are about to be edited: allow, warn or deny, and who is in the way.';
+
+create function coord.judge_tool(p_event jsonb, p_root text, p_repo text, p_dry_run boolean, out decision text, out said text)
+language plpgsql
+as $$
+declare
+  v_tool text := p_event ->> 'tool_name';
+  v_input jsonb := p_event -> 'tool_input';
+  v_cwd text := p_event ->> 'cwd';
+  v_asked record;
+  v_answer jsonb;
+  v_locks record;
+begin
+  if v_tool is null then
+    perform coord.fail('argument_required', 'the event names no tool');
+  elsif v_tool = 'WebFetch' then
+    v_answer := coord.check_network(v_input ->> 'url');
+    decision := v_answer ->> 'decision';
+    said := v_answer ->> 'next';
+    return;
+  end if;
+  v_asked := coord.question(v_tool, v_input);
+  decision := 'allow';
+  if coalesce(v_asked.command, v_asked.operation) is null then
+    return;
+  end if;
+
+  v_answer := coord.check_guardrails(v_asked.command, v_asked.files, v_asked.content, v_asked.operation, v_cwd, p_root, p_dry_run);
+  if v_answer ->> 'decision' is distinct from 'allow' then
+    decision := case v_answer ->> 'decision' when 'warn' then 'warn' else 'deny' end;
+    said := coord.why_stopped(v_answer);
+  end if;
+  if decision <> 'deny' and v_asked.operation = 'edit' and not p_dry_run then
+    v_locks := coord.lock_edited(v_tool, coord.repo_paths(v_asked.files, v_cwd, p_root), p_repo);
+    if v_locks.decision <> 'allow' then
+      decision := v_locks.decision;
+      said := concat_ws(' ', said, v_locks.said);
+    end if;
+  end if;
+end
+$$;
+comment on function coord.judge_tool is 'Whether a tool may be used: allow, warn or deny, and what to say; takes the locks that an edit needs.';
+
 create function coord.session_news(p_repo text) returns text
 language plpgsql
 as $$
@@ -149,9 +200,10 @@ declare
 begin
   return concat_ws(e'\n', coord.instructions(),
     (select string_agg(format('Notice: %s', n ->> 'text'), e'\n') from jsonb_array_elements(v_start -> 'notices') n),
-    (select string_agg(format('You have claimed %s (%s), attempt %s.', t ->> 'task', t ->> 'title', t ->> 'attempt'), e'\n') from jsonb_array_elements(v_start -> 'tasks') t),
-    case when jsonb_typeof(v_start -> 'handoff') = 'object' then format('The last handoff, by %s, in its own words: %s Next: %s', v_start #>> '{handoff,agent}',
-      left(v_start #>> '{handoff,summary}', 2000), left(v_start #>> '{handoff,next_steps}', 1000)) end);
+    (select string_agg(format('You have claimed %s (%s), attempt %s.', t ->> 'task', t ->> 'title', t ->> 'attempt'), e'\n')
+      from jsonb_array_elements(v_start -> 'tasks') t),
+    case when jsonb_typeof(v_start -> 'handoff') = 'object' then concat_ws(' ', format('The last handoff, by %s, in its own words:',
+      v_start #>> '{handoff,agent}'), left(v_start #>> '{handoff,summary}', 2000), 'Next: ' || left(v_start #>> '{handoff,next_steps}', 1000)) end);
 end
 $$;
 comment on function coord.session_news is 'What an agent is told when its client starts.';
@@ -161,9 +213,10 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_headers jsonb := coalesce(nullif(current_setting('request.headers', true), '')::jsonb, '{}');
-  v_event text := p_event ->> 'hook_event_name';
-  v_root text := coalesce(v_headers ->> 'x-coord-root', p_event ->> 'cwd');
-  v_repo text := v_headers ->> 'x-coord-repo';
+  -- What names no event is taken for the one that asks.
+  v_event text := coalesce(p_event ->> 'hook_event_name', 'PreToolUse');
+  v_repo text := nullif(v_headers ->> 'x-coord-repo', '');
+  v_canary boolean := p_event -> 'coord_canary' is not distinct from 'true';
   v_mode text;
   v_verdict record;
   v_code text;
@@ -179,24 +232,28 @@ begin
   end if;
   v_mode := (coord.profile()).guardrails;
   begin
-    if v_event = 'PreToolUse' then
-      select * into v_verdict from coord.judge_tool(p_event ->> 'tool_name', p_event -> 'tool_input', p_event ->> 'cwd', v_root, v_repo);
+    perform coord.open_read('hook_claude_code');
+    if v_headers ->> 'x-coord-unreadable' is not null then
+      perform coord.fail('argument_invalid', 'the event holds what is no text: ' || (v_headers ->> 'x-coord-unreadable'));
+    elsif v_event = 'PreToolUse' then
+      v_verdict := coord.judge_tool(p_event, coalesce(nullif(v_headers ->> 'x-coord-root', ''), p_event ->> 'cwd'), v_repo, v_canary);
     elsif v_event = 'SessionStart' then
       select 'tell' as decision, coord.session_news(v_repo) as said into v_verdict;
-    elsif v_event = 'SessionEnd' then
-      perform coord.end_session(null);
-      select 'allow' as decision, null as said into v_verdict;
     else
+      if v_event = 'SessionEnd' then
+        perform coord.end_session(null);
+      end if;
       select 'allow' as decision, null as said into v_verdict;
     end if;
   exception when sqlstate 'PT400' or sqlstate 'PT403' or sqlstate 'PT404' or sqlstate 'PT409' or sqlstate 'PT422' then
     get stacked diagnostics v_code = message_text, v_details = pg_exception_detail, v_hint = pg_exception_hint;
     select case v_mode when 'enforce' then 'deny' when 'warn' then 'warn' else 'allow' end as decision,
-      format('The coordinator could not judge this (%s: %s). %s', v_code, v_details, v_hint) as said into v_verdict;
+      format('The coordinator could not judge this (%s). %s', concat_ws(': ', v_code, nullif(v_details, '')), v_hint) as said into v_verdict;
   end;
   -- A denial inside has set its own status; a client would take that as leave.
   perform set_config('response.status', '200', true);
-  return coord.hook_answer(v_event, v_verdict.decision, v_verdict.said);
+  return coord.hook_answer(v_event, v_verdict.decision, v_verdict.said)
+    || case when v_canary then jsonb_build_object('canary', jsonb_build_object('decision', v_verdict.decision, 'mode', v_mode)) else '{}' end;
 end
 $$;
 
@@ -207,7 +264,8 @@ language sql
 return coord.client_hook($1::jsonb)::json;
 comment on function coord_v1.hook_claude_code is $$Judge an event of a client's hook: Claude Code's, and Codex's, which is the same.
 The body is the event as the client gives it; the answer is what its hook prints. PreToolUse: commands, edits, reads and fetches are checked, and the locks of edits taken. SessionStart: what is open. SessionEnd: the session ends.
-Headers: X-Coord-Root, the root of the checkout (else the event's cwd); X-Coord-Repo, unless the caller is granted one repository. Always 200.
+Headers: X-Coord-Root, the root of the checkout (else the event's cwd); X-Coord-Repo, unless the caller is granted one repository; X-Coord-Unreadable, where the event held what is no text. Always 200.
+With coord_canary true in the event nothing is recorded, asked for or locked, and the answer says in canary what was decided.
 @toolset full$$;
 
 grant execute on function coord.client_hook, coord_v1.hook_claude_code to coord_agent, coord_operator;
