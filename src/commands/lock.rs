@@ -149,7 +149,7 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
 }
 
 /// Asks again for as long as the coordinator keeps a place in line.
-async fn in_line(
+pub async fn in_line(
     client: &Client,
     function: &str,
     args: &Map<String, Value>,
@@ -224,7 +224,7 @@ fn put(call: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>
 }
 
 /// Paths as typed, said from the root of the checkout around us if there is one.
-fn names(typed: &[String]) -> Value {
+pub fn names(typed: &[String]) -> Value {
     match Checkout::here() {
         Some(checkout) => typed.iter().map(|path| checkout.name(path)).collect(),
         None => json!(typed),
@@ -232,7 +232,7 @@ fn names(typed: &[String]) -> Value {
 }
 
 /// Seconds from `90`, `30m` or `2h`.
-fn seconds(text: &str) -> Result<i64, &'static str> {
+pub fn seconds(text: &str) -> Result<i64, &'static str> {
     clock::duration(text).ok_or("write it in seconds, or as 30m or 2h")
 }
 
@@ -252,6 +252,14 @@ fn told(answer: &Answer, json: bool, tell: fn(&Value) -> String) -> Exit {
         Exit::Done
     } else {
         Exit::Refused
+    }
+}
+
+/// Why locks were not taken.
+pub fn refused(body: &Value) -> String {
+    match body.get("outcome") {
+        Some(outcome) if outcome == "denied" => denial(body),
+        _ => acquired(body),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod agents;
 mod apply;
+mod approvals;
 mod audit;
 pub mod call;
 mod completions;
@@ -10,12 +11,14 @@ mod demo;
 mod doctor;
 mod down;
 mod env;
-mod hook;
+mod guard;
+pub mod hook;
 mod keys;
 mod lock;
 mod man;
 mod mcp;
 mod network;
+mod run;
 mod run_child;
 pub mod show;
 mod status;
@@ -55,8 +58,14 @@ pub enum Command {
     Keys(keys::Args),
     /// Take, release and show locks
     Lock(lock::Args),
-    /// Check locks in git's hooks: before a commit, and where it is pushed
+    /// Check what agents' clients do, and what git commits and pushes, in their hooks
     Hook(hook::Args),
+    /// Run a command that was checked, under locks: for agents without hooks
+    Run(run::Args),
+    /// Ask the guardrails, and try changes of them
+    Guard(guard::Args),
+    /// List and decide what agents asked others to allow
+    Approvals(approvals::Args),
     /// Read, follow, export and verify the audit
     Audit(audit::Args),
     /// Call any function of the coordinator
@@ -94,6 +103,9 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Keys(args) => Ok(keys::run(&args, global).await?),
         Command::Lock(args) => lock::run(args, global).await,
         Command::Hook(args) => hook::run(args, global).await,
+        Command::Run(args) => run::run(args, global).await,
+        Command::Guard(args) => guard::run(args, global).await,
+        Command::Approvals(args) => approvals::run(args, global).await,
         Command::Audit(args) => audit::run(args, global).await,
         Command::Call(args) => call::run(args, global).await,
         Command::Mcp(args) => mcp::run(args, global).await,

@@ -3,7 +3,8 @@
 
 use std::fmt::Write as _;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::AnsiColor;
+pub use anstyle::Style;
 use serde_json::{Map, Value};
 
 /// What went well.

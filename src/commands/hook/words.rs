@@ -129,6 +129,10 @@ pub fn mend(error: &Error) -> String {
         Error::Rpc(_) | Error::NoDecision(_) => {
             "`coord hook status` and `coord doctor` look for what is wrong"
         }
+        Error::Event(_) => {
+            "the client and coord do not understand each other: see docs/client-hooks.md"
+        }
+        Error::Usage(_) => "`coord hook install` writes it anew",
         Error::Git(_) | Error::File { .. } => "see what it says, then try again",
     };
     advice.to_owned()
