@@ -121,7 +121,7 @@ return jsonb_strip_nulls(jsonb_build_object(
   'note', p_approval.note, 'used_at', p_approval.used_at));
 comment on function coord.describe_approval is 'An approval as answers show it.';
 
-create function coord.ask_approval(p_call coord.call, p_operation text, p_resource jsonb, p_reason text) returns coord.approvals
+create function coord.ask_approval(p_call coord.call, p_operation text, p_resource jsonb, p_reason text, p_shown jsonb default null) returns coord.approvals
 language plpgsql
 as $$
 declare
@@ -137,13 +137,13 @@ begin
   where a.agent = p_call.agent and a.hash = v_hash and a.state in ('open', 'approved');
   if not found then
     insert into coord.approvals (agent, agent_type, session_id, operation, resource, hash, reason, asked_at, expires_at)
-    values (p_call.agent, p_call.agent_type, p_call.session_id, p_operation, coord.redacted(p_resource), v_hash, p_reason, v_now, v_now + interval '1 day')
+    values (p_call.agent, p_call.agent_type, p_call.session_id, p_operation, coord.redacted(coalesce(p_shown, p_resource)), v_hash, p_reason, v_now, v_now + interval '1 day')
     returning * into v_approval;
   end if;
   return v_approval;
 end
 $$;
-comment on function coord.ask_approval is 'The live request of the caller for exactly this; made if there is none.';
+comment on function coord.ask_approval is 'The live request of the caller for exactly this; made if there is none. p_shown is what people see of it, where that is not all.';
 
 create function coord.use_approval(p_agent text, p_operation text, p_resource jsonb) returns bigint
 language plpgsql
@@ -159,6 +159,31 @@ begin
 end
 $$;
 comment on function coord.use_approval is 'Uses up the approval for exactly this: its number; null if there is none that holds.';
+
+create function coord.pass_or_ask(p_operation text, p_resource jsonb, p_shown jsonb, p_reason text) returns jsonb
+language plpgsql
+as $$
+declare
+  v_call coord.call := coord.open_call('request_approval', jsonb_build_object('operation', p_operation, 'resource', p_shown, 'hash', md5(p_resource::text)));
+  v_approval coord.approvals;
+  v_number bigint;
+begin
+  if v_call.answer is null then
+    v_number := coord.use_approval(v_call.agent, p_operation, p_resource);
+    if v_number is not null then
+      select * into v_approval from coord.approvals a where a.number = v_number;
+    else
+      v_approval := coord.ask_approval(v_call, p_operation, p_resource, p_reason, p_shown);
+    end if;
+    v_call.answer := coord.close_call(v_call, true, v_approval.state, jsonb_build_object('approval', coord.describe_approval(v_approval)),
+      p_reason, v_number is not null or v_approval.asked_at >= v_call.started_at);
+  end if;
+  -- Who may not even ask is told so by the question.
+  perform set_config('response.status', '200', true);
+  return jsonb_build_object('approval', v_call.answer -> 'approval', 'passes', coalesce(v_call.answer ->> 'outcome' = 'used', false));
+end
+$$;
+comment on function coord.pass_or_ask is 'Uses up the approval for exactly this, or asks for one: passes, and approval. Audited as request_approval.';
 
 create function coord.request_approval(p_operation text, p_resource jsonb, p_reason text) returns jsonb
 language plpgsql security definer set search_path = ''

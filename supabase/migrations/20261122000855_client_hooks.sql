@@ -142,11 +142,11 @@ begin
   end if;
   v_answer := coord.acquire_lock(p_repo, p_paths, 'exclusive', null, 'editing with ' || p_tool, 0);
   decision := coord.decision(v_policy, (v_answer ->> 'ok')::boolean);
-  said := concat_ws(' ',
-    (select string_agg(format('%s is held by %s (session %s) for up to %s more seconds%s.', b ->> 'path', b ->> 'holder', b ->> 'session_id',
-        b ->> 'seconds_left', ': ' || (b ->> 'reason')), ' ')
+  said := coalesce(
+    (select string_agg(format('%s: %s, %s, holds %s for up to %s more minutes%s.', b ->> 'path', b ->> 'holder', b ->> 'agent_type', b ->> 'held_path',
+        ceil((b ->> 'seconds_left')::numeric / 60), ' (' || (b ->> 'reason') || ')'), ' ') || ' Do something else and try again later, or ask the holder.'
       from jsonb_array_elements(v_answer -> 'blockers') b),
-    v_answer ->> 'message', v_answer ->> 'details', coalesce(v_answer ->> 'next', v_answer ->> 'hint'));
+    concat_ws(' ', v_answer ->> 'message', v_answer ->> 'details', v_answer ->> 'hint', v_answer ->> 'next'));
 end
 $$;
 comment on function coord.lock_edited is 'Takes the locks of files that are about to be edited: allow, warn or deny, and who is in the way.';

@@ -124,6 +124,9 @@ pub fn mend(error: &Error) -> String {
         }
         Error::Rpc(rpc::Error::Problem(problem)) => match &problem.hint {
             Some(hint) => &one_line(hint),
+            None if problem.status == 401 => {
+                "set COORD_TOKEN to a token of this coordinator; an operator mints one with `coord token mint`"
+            }
             None => "`coord hook status` and `coord doctor` look for what is wrong",
         },
         Error::Rpc(_) | Error::NoDecision(_) => {

@@ -9,6 +9,9 @@ use super::{Client, WhenDown};
 /// Longer than our own deadline, in seconds: the client must never be the first to give up.
 const PATIENCE: u64 = 10;
 
+/// At the ends of a session nothing is decided, and Codex waits no longer.
+const SHORT_PATIENCE: u64 = 3;
+
 /// What is said where the program is gone; the client would take that as leave.
 const GONE: &str = "{ echo 'coord does not run here: install it, or take its hook out of these settings' >&2; exit 2; }";
 
@@ -74,14 +77,15 @@ fn groups(client: Client, program: &str, when_down: WhenDown) -> Vec<(String, Va
         Client::Codex => "Bash|apply_patch",
         _ => "Bash|Edit|Write|MultiEdit|NotebookEdit|Read|WebFetch",
     };
-    let handler = |line: &str| json!([{"type": "command", "command": line, "timeout": PATIENCE}]);
+    let handler = |line: &str, patience: u64| json!([{"type": "command", "command": line, "timeout": patience}]);
+    let at_ends = || json!({"hooks": handler(&format!("{line} --deadline 2"), SHORT_PATIENCE)});
     vec![
         (
             "PreToolUse".to_owned(),
-            json!({"matcher": tools, "hooks": handler(&closed)}),
+            json!({"matcher": tools, "hooks": handler(&closed, PATIENCE)}),
         ),
-        ("SessionStart".to_owned(), json!({"hooks": handler(&line)})),
-        ("SessionEnd".to_owned(), json!({"hooks": handler(&line)})),
+        ("SessionStart".to_owned(), at_ends()),
+        ("SessionEnd".to_owned(), at_ends()),
     ]
 }
 
