@@ -36,7 +36,8 @@ fn hooked(seen: Seen) -> Option<Finding> {
         Canary::NotThere => None,
         Canary::Active(_) => Some(finding(true, None)),
         Canary::Dead(_) => {
-            let again = "coord hook install, where its settings are wrong; `coord hook status` looks again";
+            let again =
+                "coord hook install, where its settings are wrong; `coord hook status` looks again";
             Some(finding(false, Some(again.to_owned())))
         }
     }

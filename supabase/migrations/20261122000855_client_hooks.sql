@@ -155,7 +155,7 @@ create function coord.judge_tool(p_event jsonb, p_root text, p_repo text, p_dry_
 language plpgsql
 as $$
 declare
-  v_tool text := p_event ->> 'tool_name';
+  v_tool text := case jsonb_typeof(p_event -> 'tool_name') when 'string' then p_event ->> 'tool_name' end;
   v_input jsonb := p_event -> 'tool_input';
   v_cwd text := p_event ->> 'cwd';
   v_asked record;
@@ -214,7 +214,7 @@ as $$
 declare
   v_headers jsonb := coalesce(nullif(current_setting('request.headers', true), '')::jsonb, '{}');
   -- What names no event is taken for the one that asks.
-  v_event text := coalesce(p_event ->> 'hook_event_name', 'PreToolUse');
+  v_event text := case jsonb_typeof(p_event -> 'hook_event_name') when 'string' then p_event ->> 'hook_event_name' else 'PreToolUse' end;
   v_repo text := nullif(v_headers ->> 'x-coord-repo', '');
   v_canary boolean := p_event -> 'coord_canary' is not distinct from 'true';
   v_mode text;
