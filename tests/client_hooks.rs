@@ -535,13 +535,13 @@ fn install_wires_what_it_finds_and_uninstall_takes_exactly_that_out() {
         .coord(&desk.a, &["hook", "status", "--json"])
         .exits(0)
         .json();
-    let states: Vec<_> = status["clients"]
+    let found: Vec<_> = status["clients"]
         .as_array()
         .unwrap()
         .iter()
         .map(|it| it["state"].as_str().unwrap())
         .collect();
-    assert_eq!(states, ["active", "not there", "active"], "{status}");
+    assert_eq!(found, ["active", "not there", "active"], "{status}");
     let found =
         shared().psql("select count(*) from coord_v1.guardrail_violations where agent = 'wired-a'");
     assert_eq!(found, "0", "a canary is no violation");

@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 /// What a forced push through a client's hook came to; nothing where it has none.
-fn hooked(seen: Seen) -> Option<Finding> {
+fn hooked(seen: &Seen) -> Option<Finding> {
     let check = "client hooks";
     let finding = |ok, remedy| Finding {
         check,
@@ -32,7 +32,7 @@ fn hooked(seen: Seen) -> Option<Finding> {
         remedy,
         fix: None,
     };
-    match seen.canary {
+    match &seen.canary {
         Canary::NotThere => None,
         Canary::Active(_) => Some(finding(true, None)),
         Canary::Dead(_) => {
@@ -63,7 +63,7 @@ pub async fn run(args: &Args, global: &Global) -> Result<Exit, Error> {
     }
     // A hook cannot work while nobody is there to answer it.
     if findings.iter().any(|it| it.check == "stack" && it.ok) || global.url.is_some() {
-        findings.extend(canary::all().into_iter().filter_map(hooked));
+        findings.extend(canary::all().iter().filter_map(hooked));
     }
     let wrong: Vec<&str> = findings.iter().filter(|f| !f.ok).map(|f| f.check).collect();
     let not_running = findings.iter().any(|f| f.found == "not running");

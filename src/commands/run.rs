@@ -106,13 +106,10 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
 impl Args {
     /// As a shell would be given it.
     fn said(&self) -> String {
-        match &self.line {
-            Some(line) => line.clone(),
-            None => {
-                let words = self.command.iter().map(|word| quote(Path::new(word)));
-                words.collect::<Vec<_>>().join(" ")
-            }
-        }
+        self.line.clone().unwrap_or_else(|| {
+            let words = self.command.iter().map(|word| quote(Path::new(word)));
+            words.collect::<Vec<_>>().join(" ")
+        })
     }
 
     fn command(&self, session: &str) -> Command {

@@ -17,22 +17,15 @@ use crate::rpc::Client;
                   --stdin-json records nothing, unless --record."
 )]
 pub struct Args {
-    /// The command line, in quotes
-    #[arg(value_name = "COMMAND", conflicts_with_all = ["stdin", "stdin_json"], allow_hyphen_values = true)]
-    command: Option<String>,
-    /// Read the command line from standard input
-    #[arg(long, conflicts_with = "stdin_json")]
-    stdin: bool,
-    /// Read one JSON string a line, and print one object with the decision as d for each
-    #[arg(long, conflicts_with_all = ["paths", "content_file"])]
-    stdin_json: bool,
+    #[command(flatten)]
+    input: Input,
     /// A file that would be written; once for each
     #[arg(long = "path", value_name = "PATH")]
     paths: Vec<String>,
     /// The file whose text would be written
     #[arg(long, value_name = "FILE")]
     content_file: Option<PathBuf>,
-    /// What would be done to the paths, as file_read, or a named operation
+    /// What would be done to the paths, as `file_read`, or a named operation
     #[arg(long, value_name = "NAME")]
     operation: Option<String>,
     /// Where it would run [default: here]
@@ -44,6 +37,20 @@ pub struct Args {
     /// Record what the lines of --stdin-json violate
     #[arg(long, requires = "stdin_json", conflicts_with = "dry_run")]
     record: bool,
+}
+
+/// Where the command comes from.
+#[derive(Debug, clap::Args)]
+struct Input {
+    /// The command line, in quotes
+    #[arg(value_name = "COMMAND", conflicts_with_all = ["stdin", "stdin_json"], allow_hyphen_values = true)]
+    command: Option<String>,
+    /// Read the command line from standard input
+    #[arg(long, conflicts_with = "stdin_json")]
+    stdin: bool,
+    /// Read one JSON string a line, and print one object with the decision as d for each
+    #[arg(long, conflicts_with_all = ["paths", "content_file"])]
+    stdin_json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -59,17 +66,17 @@ pub struct Explain {
 impl Args {
     pub async fn run(self, client: &Client, as_json: bool) -> Result<Exit, Error> {
         let mut call = place(self.cwd.as_deref());
-        if self.stdin_json {
+        if self.input.stdin_json {
             call.insert("dry_run".to_owned(), (!self.record).into());
             return lines::check(client, call).await;
         }
-        let command = if self.stdin {
+        let command = if self.input.stdin {
             let mut bytes = Vec::new();
             let read = std::io::stdin().read_to_end(&mut bytes);
             read.map_err(|error| Error::Usage(format!("cannot read standard input: {error}")))?;
             Some(lossy(&bytes))
         } else {
-            self.command
+            self.input.command
         };
         if command.is_none()
             && self.paths.is_empty()

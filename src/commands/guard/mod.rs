@@ -71,21 +71,19 @@ pub fn place(cwd: Option<&str>) -> Map<String, Value> {
 #[must_use]
 pub fn told(answer: &Value) -> String {
     let decision = text(answer, "decision");
-    let mut out = format!("{}\n", styled(style(&decision), &decision));
+    let mut out = vec![format!("{}\n", styled(style(&decision), &decision))];
     for violation in list(answer, "violations") {
-        out.push_str(&format!(
+        let severity = text(violation, "severity");
+        out.push(format!(
             "  {} {}: {}\n      {}\n",
-            styled(
-                style(&text(violation, "severity")),
-                text(violation, "severity")
-            ),
+            styled(style(&severity), &severity),
             styled(NAME, text(violation, "rule")),
             text(violation, "matched"),
             text(violation, "remedy"),
         ));
     }
     if let Some(approval) = answer.get("approval") {
-        out.push_str(&format!(
+        out.push(format!(
             "{} {} ({})\n",
             styled(FAINT, "approval:"),
             styled(NAME, text(approval, "id")),
@@ -94,9 +92,9 @@ pub fn told(answer: &Value) -> String {
     }
     let next = text(answer, "next");
     if !next.is_empty() {
-        out.push_str(&format!("{} {next}\n", styled(FAINT, "next:")));
+        out.push(format!("{} {next}\n", styled(FAINT, "next:")));
     }
-    out
+    out.concat()
 }
 
 /// Whether one may go on.

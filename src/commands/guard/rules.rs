@@ -21,14 +21,14 @@ pub struct List {
 
 #[derive(Debug, clap::Args)]
 pub struct Test {
-    /// YAML with a section guardrails, as agents/guardrail_patterns.yaml
+    /// YAML with a section guardrails, as `agents/guardrail_patterns.yaml`
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Replay {
-    /// YAML with a section guardrails, as agents/guardrail_patterns.yaml
+    /// YAML with a section guardrails, as `agents/guardrail_patterns.yaml`
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Commands since then: 30m, 2h or 7d ago, or a time [default: 7d]

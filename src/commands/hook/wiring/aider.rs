@@ -50,7 +50,7 @@ pub fn unwired(text: &str) -> String {
 
 /// Whether Aider's commits run git's hooks.
 pub fn is_wired(text: &str) -> bool {
-    let last = text.lines().filter_map(setting).last();
+    let last = text.lines().rev().find_map(setting);
     last.is_some_and(|value| value.split('#').next().unwrap_or_default().trim() == "true")
 }
 
