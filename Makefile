@@ -7,7 +7,7 @@ CARGO ?= cargo
 coord = $(CARGO) run --quiet --profile $(PROFILE) --
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo test test-sql test-clients lint migrate migrate-info same-schema bench clean
+.PHONY: help up down status demo test test-sql test-clients lint migrate migrate-info same-schema bench guard-score clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; \
@@ -59,6 +59,9 @@ same-schema: ## compare what psql, sqlx-cli and the Supabase CLI make of the mig
 bench: ## the lock path side by side (bare SQL to MCP), and with 100,000 live locks
 	@.ci/setup bench
 	@benches/run
+
+guard-score: ## recall and precision of the guardrails on GUARD_CORPUS, in the database that PG* names
+	@python3 benches/guard_score.py --times
 
 clean: ## remove what was built (the stack's data and the cache stay)
 	@$(CARGO) clean

@@ -89,6 +89,7 @@ select set_eq(
     'waiting_circle',   -- a circle of waiting may lead through repos the caller does not see; it shows nothing of those
     'seal_batches',     -- seals rows of everybody, from housekeeping too, where nobody calls
     'empty_audit_details', -- erases details of another principal's rows, for the operator's erase_audit_details
+    'purge_guardrails', -- forgets what everybody asked of the guardrails, long ago
     'maintain'          -- the bounded housekeeping as a whole
   ],
   'coord_janitor owns exactly the functions reviewed for it');

@@ -469,10 +469,12 @@ begin atomic
 end;
 comment on function coord.canonical_patterns is 'Patterns in their one form, each once; null for none.';
 
+-- In PL/pgSQL, for the guardrails' table comes later.
 create function coord.declared() returns table (kind text, name text, spec jsonb, managed boolean)
-language sql stable
-begin atomic
-  select 'profile', p.name, jsonb_strip_nulls(jsonb_build_object('description', p.description, 'extends', p.extends,
+language plpgsql stable
+as $$
+begin
+  return query select 'profile', p.name, jsonb_strip_nulls(jsonb_build_object('description', p.description, 'extends', p.extends,
     'enabled', case when not p.enabled then false end, 'trust', p.trust, 'allowed', p.allowed,
     'blocked', case when p.blocked <> '{}' then p.blocked end, 'limits', case when p.limits <> '{}' then p.limits end,
     'network_policy', p.network_policy, 'guardrails', p.guardrails, 'capabilities', p.capabilities, 'when_down', p.when_down)), p.managed
@@ -482,8 +484,11 @@ begin atomic
     'allow', coord.canonical_patterns(to_jsonb(n.allow)), 'deny', coord.canonical_patterns(to_jsonb(n.deny)), 'fallback', n.fallback)), n.managed
   from coord.network_policies n
   union all
-  select 'default', d.agent_type, to_jsonb(d.profile), d.managed from coord.profile_defaults d;
-end;
+  select 'default', d.agent_type, to_jsonb(d.profile), d.managed from coord.profile_defaults d
+  union all
+  select 'guardrail', g.id, g.declared, true from coord.guardrail_rules g where g.declared is not null;
+end
+$$;
 comment on function coord.declared is 'The configuration as it stands.';
 
 create function coord.wanted(p_config jsonb) returns table (kind text, name text, spec jsonb)
@@ -498,7 +503,9 @@ begin atomic
     'allow', coord.canonical_patterns(n.value -> 'allow'), 'deny', coord.canonical_patterns(n.value -> 'deny')))
   from jsonb_each(coalesce(p_config -> 'network_policies', '{}')) n
   union all
-  select 'default', d.key, d.value from jsonb_each(coalesce(p_config -> 'defaults', '{}')) d;
+  select 'default', d.key, d.value from jsonb_each(coalesce(p_config -> 'defaults', '{}')) d
+  union all
+  select 'guardrail', g.key, g.value from jsonb_each(coalesce(p_config -> 'guardrails', '{}')) g;
 end;
 comment on function coord.wanted is 'A configuration in the form of coord.declared.';
 
@@ -508,14 +515,15 @@ as $$
 declare
   v_text text;
 begin
-  perform coord.check_keys('the top', p_config, 'profiles', 'defaults', 'network_policies');
-  foreach v_text in array array['profiles', 'defaults', 'network_policies'] loop
+  perform coord.check_keys('the top', p_config, 'profiles', 'defaults', 'network_policies', 'guardrails');
+  foreach v_text in array array['profiles', 'defaults', 'network_policies', 'guardrails'] loop
     if jsonb_typeof(p_config -> v_text) <> 'object' then
       perform coord.refuse_config(v_text, 'this is a mapping');
     end if;
   end loop;
   perform coord.check_profile(p.key, p.value) from jsonb_each(p_config -> 'profiles') p;
   perform coord.check_network_policy(n.key, n.value) from jsonb_each(p_config -> 'network_policies') n;
+  perform coord.check_guardrail(g.key, g.value) from jsonb_each(p_config -> 'guardrails') g;
   select d.key into v_text from jsonb_each(p_config -> 'defaults') d
   where jsonb_typeof(d.value) <> 'string' or d.key <> '*' and d.key !~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,49}$' limit 1;
   if found then
@@ -645,6 +653,7 @@ begin
     using jsonb_array_elements(v_removed) r where r ->> 'kind' = 'profile' and p.name = r ->> 'name';
     delete from coord.network_policies n
     using jsonb_array_elements(v_removed) r where r ->> 'kind' = 'network_policy' and n.name = r ->> 'name';
+    perform coord.apply_guardrails(v_added || v_changed, v_removed, v_call.agent);
     perform coord.resolve_profiles();
     perform coord.check_names();
     if p_plan then
@@ -704,7 +713,7 @@ comment on domain coord_v1.operation is $$Name of a function, as acquire_lock.
 create domain coord_v1.resource as jsonb;
 comment on domain coord_v1.resource is $$What it would be about: {"repo", "paths": [], "ttl_seconds"}.$$;
 create domain coord_v1.config as jsonb;
-comment on domain coord_v1.config is $$Configuration as in agents/*.yaml: {"profiles": {…}, "defaults": {…}, "network_policies": {…}}.$$;
+comment on domain coord_v1.config is $$Configuration as in agents/*.yaml: {"profiles": {…}, "defaults": {…}, "network_policies": {…}, "guardrails": {…}}.$$;
 create domain coord_v1.profile_spec as jsonb;
 comment on domain coord_v1.profile_spec is $$What a profile says: description, extends, enabled, trust, allowed, blocked, limits, network_policy, guardrails, capabilities, when_down.$$;
 
@@ -724,7 +733,7 @@ comment on function coord_v1.my_profile is $$Who you are here: profile, trust, p
 create function coord_v1.apply_config(config coord_v1.config, plan boolean default false, prune boolean default true) returns jsonb
 language sql
 return coord.apply_config('apply_config', config, plan, prune);
-comment on function coord_v1.apply_config is $$Make profiles, defaults and network policies what a configuration says, all or nothing; with plan, only tell what would change.
+comment on function coord_v1.apply_config is $$Make profiles, defaults, network policies and guardrails what a configuration says, all or nothing; with plan, only tell what would change.
 What earlier configurations brought and this one leaves out of a section is removed, unless prune is false. The built-in profile standard stays until a configuration names it.
 Outcomes: planned, applied, unchanged, with added[], changed[], removed[]. The details of config_invalid begin with the place: profiles/NAME/KEY. Errors: config_invalid.
 @toolset full

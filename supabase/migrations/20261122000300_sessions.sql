@@ -210,6 +210,7 @@ begin
     select o.agent, o.hour, o.host, o.allowed from coord.network_checks o
     where o.hour < clock_timestamp() - interval '30 days'
     limit v_max for update skip locked);
+  perform coord.purge_guardrails(v_max);
   delete from coord.write_counts w where (w.agent, w.slot, w.backend) in (
     select o.agent, o.slot, o.backend from coord.write_counts o
     where o.slot < clock_timestamp() - interval '70 minutes'

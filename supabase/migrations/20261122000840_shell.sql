@@ -32,9 +32,10 @@ create type coord.shell_command as (
   writes text[],
   sources text[],
   sql text[],
-  does text[]
+  does text[],
+  list text
 );
-comment on type coord.shell_command is 'A command that would run, and what rules ask of it: names (program, @kind, *), its line, the first operands joined (verbs), operands, flags, classes of the paths among operands, of those read and written, what is fed into it, kinds of SQL statements, and whatever else is known (does).';
+comment on type coord.shell_command is 'A command that would run, and what rules ask of it: names (program, @kind, *), its line, the first operands joined (verbs), operands, flags, classes of the paths among operands, of those read and written, what is fed into it, kinds of SQL statements, whatever else is known (does), and the operands in lines (list).';
 
 create type coord.shell_state as (
   cwd text,
@@ -196,11 +197,11 @@ declare
   v_found text[];
 begin
   if p_path = '' or p_path = '-' or length(p_path) > 4096 or strpos(p_path, '://') > 0 then
-    return '{}';
+    return array[]::text[];
   end if;
   v_path := coord.plain_path(p_path, p_cwd, p_home);
   -- With a glob at the end it means all that is there.
-  v_bare := case when v_path like '%/*' or v_path like '%/.*' or v_path like '%/{*}' then regexp_replace(v_path, '/(\.?\*|\{.*\})$', '') else v_path end;
+  v_bare := case when v_path like '%/*' or v_path like '%/.*' then left(v_path, -1 - length(split_part(v_path, '/', -1))) else v_path end;
   v_top := split_part(v_path, '/', 2);
   v_found := string_to_array(case
     when v_path in ('', '/') or v_bare in ('', '/') then 'root'
@@ -233,23 +234,28 @@ as $$
 declare
   v_path text := lower(p_path);
   v_name text := split_part(v_path, '/', -1);
-  v_found text[] := '{}';
+  v_found text[] := array[]::text[];
 begin
   if strpos(v_path, '/.git/') > 0 or v_name = '.git' then
     v_found := v_found || 'git'::text;
   end if;
-  if v_name ~ '^\.env([.?*].*|rc)?$' and v_name !~ '(example|sample|template|dist|defaults?|schema|md|ts|js|py)$'
-    or v_path ~ '/\.(ssh|aws|gnupg|azure|password-store|kube|oci)(/|$)' and v_name not in ('known_hosts', 'config.md') and v_name not like '%.pub'
-    or v_path ~ '(/\.(netrc|_netrc|pgpass|my\.cnf|pypirc|npmrc|yarnrc\.yml|git-credentials|vault-token|htpasswd|dockercfg|boto|s3cfg|terraformrc|credentials\.json)|/\.docker/config\.json|/gcloud/[^/]*(credential|token)[^/]*(/.*)?|/gh/hosts\.ya?ml|/\.(codex|gemini)/(auth|oauth_creds)\.json|/\.cargo/credentials(\.toml)?|/\.gem/credentials|/etc/(shadow|gshadow|sudoers|master\.passwd)-?|/proc/[^/]+/environ|/(kubeconfig|secrets?\.(ya?ml|json|toml|env|txt)|credentials(\.(json|ya?ml|toml|csv|ini))?|service[-_]?account[^/]*\.json|master\.key|login\.keychain(-db)?|key[0-9]\.db|logins\.json|wallet\.dat)|/keychains(/.*)?|/(id_(rsa|dsa|ecdsa|ed25519)(_sk)?|[^/]*_rsa)|/[^/]+\.(p12|pfx|jks|keystore|kdbx|ppk|key|asc|gpg)|/[^/]*(key|priv)[^/]*\.pem)$'
-      and v_name not like '%.pub.%' then
+  if v_name like '.env%' and v_name like any (array['.env', '.env.%', '.env?%', '.env*%', '.envrc']) and not v_name like any (array['%example', '%sample', '%template', '%.dist', '%default', '%defaults', '%schema', '%.md', '%.ts', '%.js', '%.py'])
+    or v_path || '/' like any (array['%/.ssh/%', '%/.aws/%', '%/.gnupg/%', '%/.azure/%', '%/.password-store/%', '%/.kube/%', '%/.oci/%', '%/keychains/%', '%/gcloud/%credential%', '%/gcloud/%token%'])
+      and v_name <> 'known_hosts' and v_name not like '%.pub'
+    or v_name in ('.netrc', '_netrc', '.pgpass', '.my.cnf', '.pypirc', '.npmrc', '.yarnrc.yml', '.git-credentials', '.vault-token', '.htpasswd', '.dockercfg', '.boto', '.s3cfg', '.terraformrc', '.credentials.json', '.mylogin.cnf',
+      'kubeconfig', 'master.key', 'login.keychain', 'login.keychain-db', 'logins.json', 'wallet.dat', 'key3.db', 'key4.db', 'credentials', 'credentials.json', 'credentials.yml', 'credentials.yaml', 'credentials.toml', 'credentials.csv', 'credentials.ini',
+      'secrets.yml', 'secrets.yaml', 'secrets.json', 'secrets.toml', 'secrets.env', 'secret.yml', 'secret.yaml', 'secret.json', 'secret.toml', 'secrets.txt', 'secret.txt', 'credentials.tfrc.json', 'terraform.tfvars')
+    or v_path like any (array['%/.docker/config.json', '%/gh/hosts.yml', '%/.codex/auth.json', '%/.gemini/oauth_creds.json', '/etc/shadow%', '/etc/gshadow%', '/etc/sudoers%', '/etc/master.passwd', '/proc/%/environ',
+      '%/id_rsa', '%/id_dsa', '%/id_ecdsa', '%/id_ed25519', '%/id_ed25519_sk', '%/id_ecdsa_sk', '%\_rsa', '%.p12', '%.pfx', '%.jks', '%.keystore', '%.kdbx', '%.ppk', '%_.key', '%/service_account%.json', '%/service-account%.json', '%/serviceaccount%.json', '%key%.pem', '%priv%.pem']) then
     v_found := v_found || 'credential'::text;
   end if;
-  if v_path ~ '/\.claude/(settings[^/]*\.json|hooks(/.*)?|managed[^/]*)$|/\.claude\.json$|/\.codex/(config\.toml|hooks.*|rules.*|requirements\.toml)$|/\.git/(hooks(/.*)?|config)$|/\.(mcp\.json|aider\.conf\.yml|pre-commit-config\.yaml|husky(/.*)?|cursor/(mcp\.json|hooks.*)|gemini/settings\.json)$|/agents/(profiles|network_policies|guardrail_patterns)\.yaml$|/\.?coord/[^/]*$' then
+  if v_path like any (array['%/.claude/settings%.json', '%/.claude/hooks', '%/.claude/hooks/%', '%/.claude.json', '%/.codex/config.toml', '%/.codex/hooks%', '%/.codex/rules%', '%/.codex/requirements.toml', '%/.git/hooks', '%/.git/hooks/%', '%/.git/config',
+    '%/.mcp.json', '%/.aider.conf.yml', '%/.pre-commit-config.yaml', '%/.husky/%', '%/.cursor/mcp.json', '%/.cursor/hooks%', '%/.gemini/settings.json', '%/agents/profiles.yaml', '%/agents/network_policies.yaml', '%/agents/guardrail_patterns.yaml', '%/.coord/%']) then
     v_found := v_found || 'control'::text;
   elsif v_name in ('claude.md', 'agents.md', 'gemini.md', '.cursorrules') then
     v_found := v_found || 'instructions'::text;
   elsif v_name in ('.bashrc', '.zshrc', '.profile', '.bash_profile', '.zshenv', '.zprofile', '.bash_login', '.bash_logout', '.gitconfig', 'authorized_keys', '.xinitrc')
-    or v_path ~ '/etc/(cron|profile|ld\.so|init|systemd|rc|sudoers|pam|hosts|passwd)|/(launchagents|launchdaemons|autostart)/|/systemd/user/|/spool/cron' then
+    or v_path like any (array['/etc/cron%', '/etc/profile%', '/etc/ld.so%', '/etc/init%', '/etc/systemd%', '/etc/pam%', '/etc/hosts', '/etc/passwd', '%/launchagents/%', '%/launchdaemons/%', '%/autostart/%', '%/systemd/user/%', '%/spool/cron%']) then
     v_found := v_found || 'startup'::text;
   end if;
   return v_found;
@@ -312,7 +318,7 @@ begin
       end loop;
     elsif v_piece in ('(', '<(', '>(') then
       v_open := v_open || ')';
-    elsif v_piece = '#' and p_pieces[v_at - 1] ~ '^\s+$' and v_close = ')' then
+    elsif v_piece = '#' and coord.only(p_pieces[v_at - 1], E' \t\r\n') and v_close = ')' then
       while v_at <= cardinality(p_pieces) and p_pieces[v_at] not in (E'\n', E'\r\n') loop
         v_at := v_at + 1;
       end loop;
@@ -359,7 +365,7 @@ language plpgsql immutable
 as $$
 declare
   v_words text[];
-  v_out text[] := '{}';
+  v_out text[] := array[]::text[];
   v_word text;
   v_some text[];
 begin
@@ -377,6 +383,31 @@ begin
 end
 $$;
 comment on function coord.split_word is 'The words that one word with alternatives and split values comes to.';
+
+create function coord.only(p_text text, p_characters text) returns boolean
+language sql immutable
+return ltrim(p_text, p_characters) = '' and p_text <> '';
+comment on function coord.only is 'Whether a text has these characters alone: a regex less.';
+
+create function coord.is_name(p_text text) returns boolean
+language sql immutable
+return ltrim(lower(rtrim(split_part(p_text, '[', 1), '+') collate "C"), 'abcdefghijklmnopqrstuvwxyz0123456789_') = '' and left(p_text, 1) not between '0' and '9' and p_text <> '';
+comment on function coord.is_name is 'Whether a text could be the name of a variable, as what stands before = in an assignment.';
+
+create function coord.program_name(p_word text) returns text
+language plpgsql immutable
+as $$
+declare
+  v_name text := lower(split_part(p_word, '/', -1));
+begin
+  -- python3.12 is python.
+  if right(v_name, 1) between '0' and '9' and rtrim(v_name, '0123456789.') in ('python', 'perl', 'ruby', 'node', 'php', 'lua', 'pip', 'bash') then
+    return rtrim(v_name, '0123456789.');
+  end if;
+  return case when v_name like '%.exe' then left(v_name, -4) else v_name end;
+end
+$$;
+comment on function coord.program_name is 'The name of a program, without directory and version.';
 
 create function coord.noted(p_state coord.shell_state, p_problem text) returns coord.shell_state
 language plpgsql
@@ -459,16 +490,16 @@ declare
   v_quoted boolean := p_quoted;
   v_word text := case when p_quoted then '' end;
   v_literal boolean := false;
-  v_words text[] := '{}';
+  v_words text[] := array[]::text[];
   v_redirect text;
-  v_redirects text[] := '{}';
+  v_redirects text[] := array[]::text[];
   v_input text;
-  v_sources text[] := '{}';
+  v_sources text[] := array[]::text[];
   v_cwd text;
   v_doc text[];
   v_first integer := cardinality(p_state.commands);
   v_printed text := '';
-  v_tags text[] := '{}';
+  v_tags text[] := array[]::text[];
 begin
   v_state.output := null;
   v_state.tags := '{}';
@@ -532,7 +563,7 @@ begin
       elsif v_quoted then
         v_word := v_word || rtrim(v_state.output, E'\n');
       else
-        v_word := coalesce(v_word, '') || regexp_replace(rtrim(v_state.output, E'\n'), '\s+', E'\x05', 'g');
+        v_word := coalesce(v_word, '') || translate(rtrim(v_state.output, E'\n'), E' \t\r\n', E'\x05\x05\x05\x05');
       end if;
       v_at := coalesce(v_end, v_count);
     elsif v_piece = '$((' then
@@ -549,7 +580,7 @@ begin
         v_state := coord.noted(v_state, 'a substitution is not closed');
       end if;
       v_state := coord.parameter(v_state, array_to_string(v_pieces[v_at + 1 : coalesce(v_end - 1, v_count)], ''));
-      v_word := coalesce(v_word, '') || case when v_quoted or strpos(v_state.output, E'\x01') > 0 then v_state.output else regexp_replace(v_state.output, '\s+', E'\x05', 'g') end;
+      v_word := coalesce(v_word, '') || case when v_quoted or strpos(v_state.output, E'\x01') > 0 then v_state.output else translate(v_state.output, E' \t\r\n', E'\x05\x05\x05\x05') end;
       v_at := coalesce(v_end, v_count);
     elsif v_piece = '$''' and not v_quoted then
       v_end := v_at + 1;
@@ -571,7 +602,7 @@ begin
     elsif left(v_piece, 1) = '$' and length(v_piece) > 1 and v_piece not in ('$"', '$''') then
       v_doc := array[v_state.vars ->> substr(v_piece, 2)];
       v_word := coalesce(v_word, '') || case when v_doc[1] is null then E'\x01' || substr(v_piece, 2) || E'\x02'
-        when v_quoted or strpos(v_doc[1], E'\x01') > 0 then v_doc[1] else regexp_replace(v_doc[1], '\s+', E'\x05', 'g') end;
+        when v_quoted or strpos(v_doc[1], E'\x01') > 0 then v_doc[1] else translate(v_doc[1], E' \t\r\n', E'\x05\x05\x05\x05') end;
     elsif v_quoted and v_at <= v_count or left(v_piece, 1) = '$' then
       v_word := coalesce(v_word, '') || v_piece;
     elsif v_piece = '''' then
@@ -583,7 +614,7 @@ begin
       v_word := coalesce(v_word, '') || array_to_string(v_pieces[v_at + 1 : v_end - 1], '') || case when v_pieces[v_end] = '\''' then '\' else '' end;
       v_literal := true;
       v_at := v_end;
-    elsif v_piece = '{' and (v_word is not null or v_pieces[v_at + 1] !~ '^\s') and coord.brace_list(v_pieces, v_at) is not null then
+    elsif v_piece = '{' and (v_word is not null or strpos(E' \t\r\n', left(v_pieces[v_at + 1], 1)) = 0) and coord.brace_list(v_pieces, v_at) is not null then
       v_end := v_at + 1;
       while v_pieces[v_end] <> '}' loop
         v_end := v_end + 1;
@@ -614,7 +645,7 @@ begin
           v_input := v_word || E'\n';
         elsif v_redirect is not null then
           v_redirects := v_redirects || array[v_redirect, v_word];
-        elsif left(v_piece, 1) in ('<', '>') and (v_word ~ '^[0-9]{1,3}$' or v_word ~ '^\{\w+\}$') then
+        elsif left(v_piece, 1) in ('<', '>') and (coord.only(v_word, '0123456789') or v_word like '{%}') then
           -- The descriptor before a redirection; 2>&1 and the like lead nowhere new.
           null;
         elsif strpos(v_word, E'\x04') + strpos(v_word, E'\x05') > 0 then
@@ -661,7 +692,7 @@ begin
         v_redirect := v_piece;
       else
         if cardinality(v_words) + cardinality(v_redirects) > 0 then
-          v_state := coord.run_words(v_state, v_words, v_redirects, v_input, v_sources, coalesce(v_piece, '') = '&', v_first);
+          v_state := coord.run_words(v_state, v_words, v_redirects, v_input, v_sources, coalesce(v_piece, '') = '&');
           if v_piece is distinct from '|' and v_piece is distinct from '|&' then
             v_printed := v_printed || v_state.output;
             v_tags := v_tags || v_state.tags;
@@ -750,7 +781,7 @@ declare
   v_cwd text := p_state.cwd;
   v_vars jsonb := p_state.vars;
 begin
-  if p_code ~ E'^\\s*\x01\\$\\([^\x02]*\x02\\s*$' then
+  if btrim(p_code) like E'\x01$(%\x02' and strpos(p_code, E'\x02') = length(rtrim(p_code)) then
     -- What a program prints: known to be bad by where it comes from, else nobody can say.
     return coord.add_command(v_state, array['(code)'], null, '{}', p_sources, array['dynamic_code', p_does]);
   end if;
@@ -776,20 +807,20 @@ declare
   v_reads boolean;
   v_does text[] := array['program'];
 begin
-  v_runs := v_lower ~ 'system|popen|subprocess|exec|spawn|`|%x|qx|shell|\mcommand';
-  v_removes := v_lower ~ 'rmtree|rm_r|remove|unlink|rmsync|rmdir|\mrm\M|delete|removeall|truncate';
-  v_writes := v_lower ~ '\mwrite|append|''[wa]b?\+?''|"[wa]b?\+?"|copy|rename|move|\mprint\s+>|file_put_contents|>\s*"';
-  v_reads := v_lower ~ 'open|read|getline|slurp|fetch|load|\mcat\M|file\M';
-  if v_lower ~ 'urlopen|requests\.|urllib|https?:/|fetch|lwp|net::http|file_get_contents|axios|socket' then
+  v_runs := v_lower like any (array['%system%', '%popen%', '%subprocess%', '%exec%', '%spawn%', '%`%', '%\%x%', '%qx%', '%shell%', '%command%']);
+  v_removes := v_lower like any (array['%rmtree%', '%rm\_r%', '%remove%', '%unlink%', '%rmsync%', '%rmdir%', '%.rm(%', '%delete%', '%truncate%']);
+  v_writes := v_lower like any (array['%write%', '%append%', '%''w''%', '%"w"%', '%''wb''%', '%"wb"%', '%''a''%', '%"a"%', '%copy%', '%rename%', '%move%', '%print >%', '%put\_contents%', '%> "%']);
+  v_reads := v_lower like any (array['%open%', '%read%', '%getline%', '%slurp%', '%fetch%', '%load%', '%cat %', '%file%']);
+  if v_lower like any (array['%urlopen%', '%requests.%', '%urllib%', '%http:/%', '%https:/%', '%fetch%', '%lwp%', '%net::http%', '%get\_contents%', '%axios%', '%socket%']) then
     v_does := v_does || 'network'::text;
-    if v_lower ~ '\m(exec|eval|system|popen|loads|subprocess|spawn|instance_eval)' then
+    if v_lower like any (array['%exec(%', '%eval(%', '%eval %', '%exec %', '%system%', '%popen%', '%loads(%', '%subprocess%', '%spawn%', '%execsync%']) then
       v_does := v_does || 'run_download'::text;
     end if;
-    if v_lower ~ 'socket' and v_lower ~ 'dup2|/bin/(ba|z)?sh|pty\.|exec' then
+    if v_lower like '%socket%' and v_lower like any (array['%dup2%', '%/bin/%sh%', '%pty.%', '%exec%']) then
       v_does := v_does || 'reverse_shell'::text;
     end if;
   end if;
-  if v_lower ~ 'b64decode|frombase64|base64|unhexlify|fromhex|decode64|\munpack\M' and v_runs then
+  if v_runs and v_lower like any (array['%b64decode%', '%base64%', '%unhexlify%', '%fromhex%', '%decode64%', '%unpack%']) then
     v_does := v_does || 'run_decoded'::text;
   end if;
   v_texts := array(
@@ -907,7 +938,7 @@ $$;
 comment on function coord.printed is 'What a command prints, where its words and its input say so; null if nobody knows.';
 
 create function coord.run_words(
-  p_state coord.shell_state, p_words text[], p_redirects text[], p_input text, p_sources text[], p_background boolean, p_first integer
+  p_state coord.shell_state, p_words text[], p_redirects text[], p_input text, p_sources text[], p_background boolean
 ) returns coord.shell_state
 language plpgsql
 as $$
@@ -916,14 +947,13 @@ declare
   v_words text[] := p_words;
   v_input text := p_input;
   v_sources text[] := p_sources;
-  v_does text[] := '{}';
+  v_does text[] := array[]::text[];
   v_vars jsonb := p_state.vars;
   v_known coord.shell_programs;
   v_program text;
   v_at integer;
   v_word text;
   v_rest text[];
-  v_before integer;
 begin
   v_state.output := '';
   v_state.tags := '{}';
@@ -956,7 +986,7 @@ begin
   end loop;
 
   -- Assignments, alone or for one command.
-  while strpos(v_words[1], '=') > 1 and v_words[1] ~ '^[A-Za-z_][A-Za-z0-9_]*(\[[^]]*\])?\+?=' loop
+  while strpos(v_words[1], '=') > 1 and coord.is_name(split_part(v_words[1], '=', 1)) loop
     v_word := rtrim(split_part(split_part(v_words[1], '=', 1), '[', 1), '+');
     v_state.vars := v_state.vars || jsonb_build_object(v_word, case when split_part(v_words[1], '=', 1) like '%+' then coalesce(v_vars ->> v_word, '') else '' end
       || substr(v_words[1], strpos(v_words[1], '=') + 1));
@@ -975,12 +1005,7 @@ begin
   end if;
 
   for v_turn in 1 .. 12 loop
-    v_program := lower(split_part(v_words[1], '/', -1));
-    if right(v_program, 1) between '0' and '9' and v_program ~ '^(python|perl|ruby|node|php|lua|pip|bash)[0-9.]+$' then
-      v_program := rtrim(v_program, '0123456789.');
-    elsif v_program like '%.exe' then
-      v_program := left(v_program, -4);
-    end if;
+    v_program := coord.program_name(v_words[1]);
     v_known := null;
     select * into v_known from coord.shell_programs p where p.name = v_program;
     exit when v_known.kind is distinct from 'wrapper';
@@ -1030,8 +1055,6 @@ begin
   if p_background and v_state.endless then
     v_does := v_does || 'endless'::text;
   end if;
-  v_before := cardinality(v_state.commands);
-
   -- What a client of a database is fed is its last operand.
   if v_input is not null and v_program in ('psql', 'mysql', 'mariadb', 'sqlite3', 'mongosh', 'mongo', 'redis-cli', 'clickhouse-client', 'sqlcmd', 'cockroach') then
     v_words := v_words || v_input;
@@ -1092,9 +1115,9 @@ declare
 begin
   while v_at <= cardinality(p_words) and (p_words[v_at] like '-_%' or p_words[v_at] like '+_%') loop
     v_word := p_words[v_at];
-    v_code := v_code or v_word ~ '^-[A-Za-z]*c[A-Za-z]*$' or lower(v_word) in ('-command', '--command', '-commandwithargs');
-    v_stdin := v_stdin or v_word ~ '^-[a-z]*s[a-z]*$' and not v_code;
-    v_at := v_at + case when v_word ~ '^[-+][a-z]*[oO]$' or v_word in ('--rcfile', '--init-file') then 2 else 1 end;
+    v_code := v_code or v_word not like '--%' and v_word like '-%c%' or lower(v_word) in ('-command', '--command', '-commandwithargs');
+    v_stdin := v_stdin or v_word not like '--%' and v_word like '-%s%' and not v_code;
+    v_at := v_at + case when v_word not like '--%' and right(v_word, 1) in ('o', 'O') or v_word in ('--rcfile', '--init-file') then 2 else 1 end;
     exit when v_word = '--';
   end loop;
   while p_words[v_at] = '--' and v_code loop
@@ -1250,7 +1273,7 @@ language plpgsql
 as $$
 declare
   v_state coord.shell_state := p_state;
-  v_paths text[] := '{}';
+  v_paths text[] := array[]::text[];
   v_name text;
   v_at integer := 2;
   v_word text;
@@ -1269,7 +1292,7 @@ begin
       end loop;
       v_word := coalesce(v_paths[1], '.') || '/' || coalesce(v_name, '*');
       v_rest := array(select replace(w, '{}', v_word) from unnest(v_rest) w);
-      v_state := coord.run_words(v_state, v_rest, '{}', null, '{}', false, 0);
+      v_state := coord.run_words(v_state, v_rest, '{}', null, '{}', false);
     elsif v_word in ('-name', '-iname', '-path', '-ipath', '-wholename') then
       v_name := coalesce(v_name, p_words[v_at + 1]);
       v_at := v_at + 1;
@@ -1301,7 +1324,7 @@ comment on function coord.run_find is 'find: where it looks, what it does there,
 
 create function coord.shown(p_text text) returns text
 language sql immutable
-return case when p_text ~ E'[\x01-\x05]'
+return case when strpos(p_text, E'\x01') + strpos(p_text, E'\x03') + strpos(p_text, E'\x04') + strpos(p_text, E'\x05') > 0
   then translate(replace(replace(replace(p_text, E'\x01$', '$'), E'\x01<', '<'), E'\x01>', '>'), E'\x03\x05\x01\x02\x04', ', $') else p_text end;
 comment on function coord.shown is 'Words as somebody may read them.';
 
@@ -1313,15 +1336,21 @@ as $$
 declare
   v_text text;
   v_part text;
-  v_found text[] := '{}';
+  v_found text[] := array[]::text[];
 begin
-  v_text := lower(regexp_replace(left(p_text, 20000), '''[^'']*''', '''''', 'g'));
+  v_text := lower(left(p_text, 20000));
+  -- Most statements have none of these words.
+  if not v_text like any (array['%drop%', '%truncate%', '%delete%', '%update%', '%grant%', '%revoke%', '%alter%', '%program%', '%pg\_%', '%xp\_%', '%load\_file%', '%outfile%', '%shutdown%', '%superuser%', '%remove%']) then
+    return v_found;
+  end if;
+  v_text := regexp_replace(v_text, '''[^'']*''', '''''', 'g');
   foreach v_part in array string_to_array(v_text, ';') loop
     v_found := v_found || case
-      when v_part ~ '\mdrop\s+(table|database|schema|index|view|materialized|role|user|owned|extension|function|type|trigger|policy|sequence|tablespace|column|keyspace|collection|publication|subscription)|\mdropdatabase|\.drop(index(es)?)?\(' then 'drop'
-      when v_part ~ '\mtruncate\M' then 'truncate'
-      when v_part ~ '\m(delete\s+from|update\s+\S+\s+set)\M|(delete|update)many\(\s*\{\s*\}|\.remove\(\s*\{?\s*\}?\s*\)' and v_part !~ '\mwhere\s+(?!true|1\s*=\s*1|''''\s*=\s*'''')' then case when strpos(v_part, 'update') > 0 then 'update_all' else 'delete_all' end
-      when v_part ~ '\m(grant|revoke)\s+all|\mwith\s+superuser|\malter\s+system|\malter\s+(role|user)\M|to\s+program\M|\mpg_(read|write)_file|\mxp_cmdshell|\mload_file\(|into\s+outfile' then 'power'
+      when v_part like '%drop%' and v_part ~ '\mdrop\s+(table|database|schema|index|view|materialized|role|user|owned|extension|function|type|trigger|policy|sequence|tablespace|column|keyspace|collection|publication|subscription)|\mdropdatabase|\.drop(index(es)?)?\(' then 'drop'
+      when v_part like '%truncate%' and v_part ~ '\mtruncate\M' then 'truncate'
+      when v_part like any (array['%delete%', '%update%', '%remove%']) and v_part ~ '\m(delete\s+from|update\s+\S+\s+set)\M|(delete|update)many\(\s*\{\s*\}|\.remove\(\s*\{?\s*\}?\s*\)'
+        and v_part !~ '\mwhere\s+(?!true|1\s*=\s*1|''''\s*=\s*'''')' then case when strpos(v_part, 'update') > 0 then 'update_all' else 'delete_all' end
+      when v_part ~ '\m(grant|revoke)\s+all|\mwith\s+superuser|\malter\s+(system|role|user)\M|to\s+program\M|\mpg_(read|write)_file|\mxp_cmdshell|\mload_file\(|into\s+outfile' then 'power'
       when v_part ~ '\malter\s+table\M.*\mdrop\M|\mpg_terminate_backend|\mshutdown\M' then 'alter' end;
   end loop;
   return array_remove(v_found, null);
@@ -1338,18 +1367,18 @@ declare
   v_state coord.shell_state := p_state;
   v_known coord.shell_programs := p_known;
   v_words text[] := p_words;
-  v_program text := lower(split_part(p_words[1], '/', -1));
+  v_program text := coord.program_name(p_words[1]);
   v_does text[] := array_remove(p_does, null);
   v_sources text[] := p_sources;
-  v_flags text[] := '{}';
-  v_operands text[] := '{}';
-  v_values text[] := '{}';
-  v_reads text[] := '{}';
-  v_writes text[] := '{}';
-  v_classes text[] := '{}';
+  v_flags text[] := array[]::text[];
+  v_operands text[] := array[]::text[];
+  v_values text[] := array[]::text[];
+  v_reads text[] := array[]::text[];
+  v_writes text[] := array[]::text[];
+  v_classes text[] := array[]::text[];
   v_found text[];
-  v_sql text[] := '{}';
-  v_verbs text[] := '{}';
+  v_sql text[] := array[]::text[];
+  v_verbs text[] := array[]::text[];
   v_tags text[];
   v_word text;
   v_name text;
@@ -1357,11 +1386,6 @@ declare
   v_count integer;
   v_access text;
 begin
-  if right(v_program, 1) between '0' and '9' and v_program ~ '^(python|perl|ruby|node|php|lua|pip|bash)[0-9.]+$' then
-    v_program := rtrim(v_program, '0123456789.');
-  elsif v_program like '%.exe' then
-    v_program := left(v_program, -4);
-  end if;
   if v_known.name is null then
     select * into v_known from coord.shell_programs p where p.name = v_program;
   end if;
@@ -1434,7 +1458,7 @@ begin
     end if;
     v_at := v_at + 1;
   end loop;
-  if v_program = 'tar' and v_operands[1] ~ '^[a-zA-Z]{1,6}$' and p_words[2] = v_operands[1] then
+  if v_program = 'tar' and length(v_operands[1]) <= 6 and coord.is_name(v_operands[1]) and p_words[2] = v_operands[1] then
     v_flags := v_flags || string_to_array(v_operands[1], null);
     v_operands := v_operands[2:];
   end if;
@@ -1455,16 +1479,16 @@ begin
     v_word := case when v_index <= v_count then v_operands[v_index] else v_values[v_index - v_count] end;
     -- @file, if=file, name=@file, file://
     v_name := case when v_word like 'if=%' or v_word like 'of=%' then substr(v_word, 4) when strpos(v_word, '=@') > 0 then substr(v_word, strpos(v_word, '=@') + 2) when v_word like '@%' then substr(v_word, 2)
-      when lower(v_word) like 'file://%' then substr(v_word, 8) when v_word ~ '^(OPEN|FILE|open|file):' then split_part(v_word, ':', 2) else v_word end;
+      when lower(v_word) like 'file://%' then substr(v_word, 8) when lower(split_part(v_word, ':', 1)) in ('open', 'file') then split_part(v_word, ':', 2) else v_word end;
     -- Neither is a text of several words, unless it begins like a path.
     continue when v_known.kind = 'fetch' and v_name = v_word and not (v_index > v_count and v_flags && array['T', 'upload-file', 'post-file', 'body-file']) or strpos(v_name, ' ') > 0 and left(v_name, 1) not in ('/', '~', '.', E'\x01');
-    if v_name ~ '^[[:alnum:]-]+$' and v_state.cwd = v_state.root then
+    if coord.only(lower(v_name collate "C"), 'abcdefghijklmnopqrstuvwxyz0123456789-') and v_state.cwd = v_state.root then
       v_found := '{repo}';
     else
       v_found := coord.path_classes(v_name, v_state.cwd, v_state.root, v_state.home);
       -- What a remote host has is not here.
-      if v_access = 'copy' and v_name ~ '^[[:alnum:]._@-]+:' then
-        v_found := array_remove(v_found, 'repo') || case when split_part(v_name, ':', 2) ~ '^/(etc|usr|bin|sbin|lib|boot|root)?(/|$)' then array['remote', 'remote_system'] else array['remote'] end;
+      if v_access = 'copy' and strpos(v_name, ':') > 1 and strpos(split_part(v_name, ':', 1), '/') = 0 then
+        v_found := array_remove(v_found, 'repo') || case when split_part(v_name, ':', 2) like '/%' and split_part(split_part(v_name, ':', 2), '/', 2) in ('', 'etc', 'usr', 'bin', 'sbin', 'lib', 'boot', 'root') then array['remote', 'remote_system'] else array['remote'] end;
       end if;
     end if;
     if v_index <= v_count then
@@ -1515,7 +1539,7 @@ begin
   if v_known.kind = 'fetch' or v_program in ('nc', 'ncat', 'netcat', 'socat', 'telnet', 'ftp') then
     v_tags := v_tags || 'download'::text;
     v_word := case when v_program = 'wget' and not v_flags && array['O', 'output-document'] or v_flags && array['O', 'remote-name'] and v_program = 'curl' then split_part(split_part(v_operands[cardinality(v_operands)], '?', 1), '/', -1)
-      else (select substr(f, strpos(f, '=') + 1) from unnest(v_flags) f where f ~ '^(o|O|output|output-document|out)=' limit 1) end;
+      else (select substr(f, strpos(f, '=') + 1) from unnest(v_flags) f where split_part(f, '=', 1) in ('o', 'O', 'output', 'output-document', 'out') and strpos(f, '=') > 0 limit 1) end;
     if v_known.kind = 'fetch' and v_word is not null and v_word not in ('-', '/dev/stdout', '') then
       v_state.tainted := v_state.tainted || coord.plain_path(v_word, v_state.cwd, v_state.home);
     end if;
@@ -1533,7 +1557,7 @@ begin
     v_name := p_redirects[2 * v_index - 1];
     if v_name = '>(' then
       v_does := v_does || 'to_shell'::text;
-    elsif not (v_name like '%&' and v_word ~ '^[0-9-]+$') then
+    elsif not (v_name like '%&' and coord.only(v_word, '0123456789-')) then
       v_found := coord.path_classes(v_word, v_state.cwd, v_state.root, v_state.home);
       if v_name in ('<', '<&', '<>') then
         v_reads := v_reads || v_found;
@@ -1566,7 +1590,8 @@ begin
   end if;
   v_state.commands := v_state.commands || row(
     array[v_program, '*'] || case when v_program like 'mkfs.%' or v_program like 'newfs%' then array['mkfs'] else '{}' end || case when v_known.kind is not null then array['@' || v_known.kind] else '{}' end,
-    left(coord.shown(array_to_string(v_words, ' ')), 500), v_verbs, v_operands, v_flags, v_classes, v_reads, v_writes, v_sources, v_sql, v_does)::coord.shell_command;
+    left(coord.shown(array_to_string(v_words, ' ')), 500), v_verbs, v_operands, v_flags, v_classes, v_reads, v_writes, v_sources, v_sql, v_does,
+    E'\n' || left(array_to_string(v_operands, E'\n'), 8000) || E'\n')::coord.shell_command;
   v_state.tags := v_tags;
   v_state.output := null;
   return v_state;

@@ -56,7 +56,7 @@ comment on table coord.guardrail_rules is 'Rules: built in (spec), declared by a
 create table coord.guardrail_conditions (
   rule text not null references coord.guardrail_rules (id) on delete cascade,
   number integer not null,
-  programs text[] not null,
+  program text not null,
   not_programs text[],
   verbs text[],
   not_verbs text[],
@@ -75,10 +75,10 @@ create table coord.guardrail_conditions (
   does text[],
   not_does text[],
   pattern text,
-  primary key (rule, number)
+  primary key (rule, number, program)
 );
-comment on table coord.guardrail_conditions is 'What rules come to: a condition in a row; a column that is null asks nothing.';
-create index guardrail_conditions_by_program on coord.guardrail_conditions using gin (programs);
+comment on table coord.guardrail_conditions is 'What rules come to: a condition in a row for each program that it is about; a column that is null asks nothing.';
+create index guardrail_conditions_by_program on coord.guardrail_conditions (program);
 
 create table coord.guardrail_checks (
   id bigint generated always as identity primary key,
@@ -174,35 +174,57 @@ begin atomic
 end;
 comment on function coord.entropy is 'Bits a character of a text, by how often each occurs.';
 
-create function coord.secrets_in(p_text text) returns text[]
+create function coord.suspicious(p_text text) returns boolean
 language sql immutable
-begin atomic
-  select coalesce(array_agg(distinct f.kind), '{}')
-  from (
-    select case
-      when m[2] like '-----BEGIN%' then 'private_key' when m[2] like 'gh%' then 'github' when m[2] like 'glpat-%' then 'gitlab' when m[2] like 'A%' then 'aws'
-      when m[2] like 'xox%' then 'slack' when m[2] like 'AIza%' then 'google' when m[2] like 'sk-ant-%' then 'anthropic' when m[2] like 'sk-%' then 'openai'
-      when m[2] like '_k_live_%' then 'stripe' when m[2] like 'npm_%' then 'npm' when m[2] like 'pypi-%' then 'pypi' when m[2] like 'SG.%' then 'sendgrid'
-      when m[2] like 'eyJ%' then 'jwt' when m[2] is not null then 'token' else 'password' end as kind,
-      coalesce(m[2], m[3], m[4]) as value
-    from regexp_matches(p_text,
-      '(^|[^A-Za-z0-9_])(-----BEGIN [A-Z ]*PRIVATE KEY-----|gh[opusr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{40,}|glpat-[A-Za-z0-9_-]{20,}|A[KS]IA[A-Z0-9]{16}|xox[abeoprs]-[A-Za-z0-9-]{20,}'
-      '|AIza[A-Za-z0-9_-]{35}|sk-(?:ant-|proj-|live-)?[A-Za-z0-9_-]{24,}|[rs]k_live_[A-Za-z0-9]{20,}|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{40,}|SG\.[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{20,}'
-      '|eyJ[A-Za-z0-9_-]{15,}\.eyJ[A-Za-z0-9_-]{15,}\.[A-Za-z0-9_-]{15,}|hf_[A-Za-z0-9]{30,}|dop_v1_[a-f0-9]{60,}|shpat_[a-fA-F0-9]{32}|hvs\.[A-Za-z0-9_-]{24,}|sbp_[a-f0-9]{40})'
-      '|(?:passw(?:or)?d|secret(?:[_-]?key)?|api[_-]?key|auth[_-]?token|access[_-]?token|private[_-]?key)["'']?\s*(?:[:=]|=>)\s*["'']([^"''\s]{12,100})["'']'
-      '|[a-z][a-z0-9+]{2,15}://[^/\s:@]{1,60}:([^/\s:@]{8,80})@', 'g') m
-  ) f
-  -- A placeholder is no secret: it says so, or hardly varies.
-  where f.kind = 'private_key'
-    or lower(f.value) !~ 'example|placeholder|changeme|your[_-]|dummy|redacted|xxxx|test|sample|<|\$\{?|%\(|\*\*\*|process\.env|os\.environ|1234567|abcdef'
-      and coord.entropy(f.value) > case when f.kind in ('password', 'token') then 3.0 else 2.5 end;
-end;
-comment on function coord.secrets_in is 'Kinds of secrets in a text: by the prefixes of their providers, and by names beside them; enough entropy, no stop words.';
+-- One quick look, before a regex that costs as much as all the rest.
+return lower(p_text) like any (array['%gh_\_%', '%github\_pat\_%', '%glpat-%', '%akia%', '%asia%', '%xox%', '%aiza%', '%sk-%', '%\_live\_%', '%npm\_%', '%pypi-%', '%sg.%', '%eyj%', '%hf\_%', '%dop\_v1%', '%shpat\_%',
+  '%hvs.%', '%sbp\_%', '%begin%private%', '%passw%', '%secret%', '%api_key%', '%apikey%', '%token%', '%private_key%', '%://%:%@%', '%authorization%', '%credential%', '%bearer%']);
+comment on function coord.suspicious is 'Whether a text may hold a secret at all.';
+
+create function coord.secrets_in(p_text text) returns text[]
+language plpgsql immutable
+as $$
+begin
+  if not coord.suspicious(p_text) then
+    return array[]::text[];
+  end if;
+  return coalesce((
+    select array_agg(distinct f.kind)
+    from (
+      select case
+        when m[1] like '-%' then 'private_key' when m[1] like 'gh%' or m[1] like 'github%' then 'github' when m[1] like 'glpat-%' then 'gitlab' when m[1] like 'A_IA%' then 'aws'
+        when m[1] like 'xox%' then 'slack' when m[1] like 'AIza%' then 'google' when m[1] like 'sk-ant-%' then 'anthropic' when m[1] like 'sk-%' then 'openai'
+        when m[1] like '\_k\_live\_%' or m[1] like '_k\_live\_%' then 'stripe' when m[1] like 'npm\_%' then 'npm' when m[1] like 'pypi-%' then 'pypi' when m[1] like 'SG.%' then 'sendgrid'
+        when m[1] like 'eyJ%' then 'jwt' when m[1] is not null then 'token' else 'password' end as kind,
+        coalesce(m[1], m[2], m[3]) as value
+      from regexp_matches(left(p_text, 262144),
+        '\m(gh[opusr]_[A-Za-z0-9]+|github_pat_\w+|glpat-[\w-]+|A[KS]IA[A-Z0-9]+|xox[a-z]-[A-Za-z0-9-]+|AIza[\w-]+|sk-[\w-]+|[rs]k_live_\w+|npm_[A-Za-z0-9]+|pypi-[\w-]+|SG\.[\w-]+\.[\w-]+|eyJ[\w-]+\.eyJ[\w-]+\.[\w-]+'
+        '|hf_[A-Za-z0-9]+|dop_v1_[a-f0-9]+|shpat_[a-fA-F0-9]+|hvs\.[\w-]+|sbp_[a-f0-9]+)|(-----BEGIN [A-Z ]*PRIVATE KEY-----)'
+        '|(?:[Pp]assw(?:or)?d|[Ss]ecret|_SECRET|_PASSWORD|_TOKEN|_KEY|[Aa]pi[_-]?[Kk]ey|[Tt]oken|[Pp]rivate[_-]?[Kk]ey|[Aa]ccess[_-]?[Kk]ey)["'']?\s*(?:[:=]|=>)\s*["'']([^"''\s]+)["'']|://[^/\s:@]+:([^/\s:@]+)@', 'g') r (x),
+        lateral (select array[coalesce(x[1], x[2]), x[3], x[4]]) n (m)
+      limit 200
+    ) f
+    -- A placeholder is no secret: it says so, is short, or hardly varies.
+    where f.kind = 'private_key'
+      or length(f.value) >= case f.kind when 'password' then 8 when 'openai' then 24 else 16 end and length(f.value) <= 4000
+        and not lower(f.value) like any (array['%example%', '%placeholder%', '%changeme%', '%your_%', '%dummy%', '%redacted%', '%xxxx%', '%test%', '%sample%', '%<%', '%$%', '%\%(%', '%***%', '%process.env%', '%environ%', '%1234567%', '%abcdef%', '%{{%'])
+        and coord.entropy(left(f.value, 200)) > case when f.kind = 'password' then 2.9 else 2.5 end), '{}');
+end
+$$;
+comment on function coord.secrets_in is 'Kinds of secrets in a text: by the prefixes of their providers, and by names beside them; long enough, varied enough, no stop words.';
 
 create function coord.redacted_command(p_text text) returns text
-language sql immutable
-return left(regexp_replace(coord.redacted_text(p_text),
-  '((?:passw(?:or)?d|secret|token|api[_-]?key|authorization|credential)[A-Za-z_-]*["'']?\s*[:= ]\s*["'']?(?:(?:bearer|basic) )?)[^\s"'']{6,}|(npm_|pypi-|hf_|hvs\.|AIza|SG\.|sbp_|[rs]k_live_|dop_v1_|shpat_)[A-Za-z0-9_.-]{16,}', '\1[redacted]', 'gi'), 4000);
+language plpgsql immutable
+as $$
+begin
+  if not coord.suspicious(p_text) then
+    return left(p_text, 4000);
+  end if;
+  return left(regexp_replace(coord.redacted_text(p_text),
+    '((?:passw(?:or)?d|secret|token|api[_-]?key|authorization|credential|private[_-]?key|access[_-]?key)[a-z_-]*["'']?\s*[:= ]\s*["'']?(?:(?:bearer|basic) )?)[^\s"'']+|\m(?:npm_|pypi-|hf_|hvs\.|AIza|SG\.|sbp_|[rs]k_live_|dop_v1_|shpat_|github_pat_|gh[opusr]_|A[KS]IA)[\w.-]+|(bearer |basic )[^\s"'']+',
+    '\1\2[redacted]', 'gi'), 4000);
+end
+$$;
 comment on function coord.redacted_command is 'A command as it is stored and told: without what looks like a secret, 4,000 characters at most.';
 
 -- From words to conditions -----------------------------------------------------------------
@@ -214,10 +236,10 @@ comment on function coord.texts is 'A text or a list of texts as an array; null 
 
 create function coord.globs(p_value jsonb) returns text[]
 language sql immutable
-return array(select replace(replace(replace(replace(replace(g, '\', '\\'), '%', '\%'), '_', '\_'), '*', '%'), '?', '_') from unnest(coord.texts(p_value)) g);
-comment on function coord.globs is 'Globs as patterns of LIKE.';
+return array(select E'%\n' || replace(replace(replace(replace(replace(g, '\', '\\'), '%', '\%'), '_', '\_'), '*', '%'), '?', '_') || E'\n%' from unnest(coord.texts(p_value)) g);
+comment on function coord.globs is 'Globs as patterns of LIKE, for one of many lines.';
 
-create function coord.condition(p_rule text, p_number integer, p_when jsonb) returns coord.guardrail_conditions
+create function coord.condition(p_rule text, p_number integer, p_program text, p_when jsonb) returns coord.guardrail_conditions
 language plpgsql immutable
 as $$
 declare
@@ -225,7 +247,7 @@ declare
 begin
   v_row.rule := p_rule;
   v_row.number := p_number;
-  v_row.programs := coalesce(coord.texts(p_when -> 'program'), case when p_when ? 'operation' then '{@operation}'::text[] when p_when ? 'content' then '{@content}' else '{*}' end);
+  v_row.program := p_program;
   v_row.not_programs := coord.texts(p_when -> 'except_program');
   v_row.verbs := coalesce(coord.texts(p_when -> 'subcommand'), coord.texts(p_when -> 'operation'));
   v_row.not_verbs := coord.texts(p_when -> 'except_subcommand');
@@ -252,14 +274,19 @@ comment on function coord.condition is 'A condition as it is written, in the for
 create function coord.conditions(p_rule text, p_when jsonb) returns setof coord.guardrail_conditions
 language sql immutable
 begin atomic
-  select (coord.condition(p_rule, w.n::integer, w.value)).*
-  from jsonb_array_elements(case when jsonb_typeof(p_when) = 'array' then p_when else jsonb_build_array(p_when) end) with ordinality w (value, n);
+  select c.*
+  from jsonb_array_elements(case when jsonb_typeof(p_when) = 'array' then p_when else jsonb_build_array(p_when) end) with ordinality w (value, n),
+    lateral (
+      select distinct p
+      from unnest(coalesce(coord.texts(w.value -> 'program'),
+        array[case when w.value ? 'operation' then '@operation' when w.value ? 'content' then '@content' else '*' end])) p) s,
+    lateral coord.condition(p_rule, w.n::integer, s.p, w.value) c;
 end;
 comment on function coord.conditions is 'All conditions of a rule.';
 
 create function coord.holds(p_condition coord.guardrail_conditions, p_command coord.shell_command) returns boolean
 language sql immutable
-return p_condition.programs && p_command.names
+return p_condition.program = any (p_command.names)
   and (p_condition.verbs is null or p_condition.verbs && p_command.verbs)
   and (p_condition.flags is null or p_condition.flags && p_command.flags)
   and (p_condition.classes is null or p_condition.classes && p_command.classes)
@@ -269,20 +296,20 @@ return p_condition.programs && p_command.names
   and (p_condition.sql is null or p_condition.sql && p_command.sql)
   and (p_condition.does is null or p_condition.does && p_command.does)
   and (p_condition.all_flags is null or p_condition.all_flags <@ p_command.flags)
-  and (p_condition.operands is null or exists (select from unnest(p_command.operands) o where o like any (p_condition.operands)))
+  and (p_condition.operands is null or p_command.list like any (p_condition.operands))
   and not coalesce(p_condition.not_programs && p_command.names, false)
   and not coalesce(p_condition.not_verbs && p_command.verbs, false)
   and not coalesce(p_condition.not_flags && p_command.flags, false)
   and not coalesce(p_condition.not_classes && p_command.classes, false)
   and not coalesce(p_condition.not_sources && p_command.sources, false)
   and not coalesce(p_condition.not_does && p_command.does, false)
-  and not (p_condition.not_operands is not null and exists (select from unnest(p_command.operands) o where o like any (p_condition.not_operands)))
+  and not coalesce(p_command.list like any (p_condition.not_operands), false)
   and (p_condition.pattern is null or p_command.line ~* p_condition.pattern);
 comment on function coord.holds is 'Whether a condition holds for a command.';
 
 create function coord.pseudo(p_name text, p_line text, p_verbs text[], p_reads text[], p_writes text[], p_does text[]) returns coord.shell_command
 language sql immutable
-return row(case p_name when '@paths' then array[p_name, '*'] else array[p_name] end, p_line, p_verbs, p_verbs, '{}'::text[], p_reads || p_writes, p_reads, p_writes, '{}'::text[], '{}'::text[], p_does)::coord.shell_command;
+return row(case p_name when '@paths' then array[p_name, '*'] else array[p_name] end, p_line, p_verbs, p_verbs, '{}'::text[], p_reads || p_writes, p_reads, p_writes, '{}'::text[], '{}'::text[], p_does, E'\n' || p_line || E'\n')::coord.shell_command;
 comment on function coord.pseudo is 'What is no command, as one.';
 
 create function coord.commands_of(p_command text, p_cwd text, p_root text, p_paths text[], p_content text, p_operation text) returns coord.shell_command[]
@@ -290,13 +317,17 @@ language plpgsql
 as $$
 declare
   v_state coord.shell_state;
-  v_found text[] := '{}';
-  v_commands coord.shell_command[] := '{}';
+  v_found text[] := array[]::text[];
+  v_commands coord.shell_command[] := array[]::coord.shell_command[];
   v_path text;
 begin
   if p_command <> '' then
     v_state := coord.read_command(p_command, p_cwd, p_root);
     v_commands := v_state.commands;
+    if strpos(p_command, chr(65533)) > 0 then
+      -- What programs put in place of what is no text.
+      v_state.problems := v_state.problems || 'it holds what is no text'::text;
+    end if;
     if cardinality(v_state.problems) > 0 then
       v_commands := v_commands || coord.pseudo('@unreadable', array_to_string(v_state.problems, '; '), '{}', '{}', '{}', '{}');
     end if;
@@ -341,45 +372,59 @@ create type coord.violation as (
 );
 comment on type coord.violation is 'A rule that matched, and what.';
 
+-- In PL/pgSQL, for its plans are kept from call to call.
 create function coord.violations_of(p_commands coord.shell_command[], p_profile text, p_trust integer) returns coord.violation[]
-language sql stable
-begin atomic
-  select coalesce(array_agg(row(v.id, v.category, v.severity, v.catastrophic, v.line, v.remedy)::coord.violation order by v.rank desc, v.n), '{}')
-  from (
-    select distinct on (r.id) r.id, r.category, r.severity, r.catastrophic, c.line, r.remedy, c.n,
-      array_position('{log_only,warn,ask,deny}'::text[], r.severity) as rank
-    from (select u.*, row_number() over () as n, row(u.names, u.line, u.verbs, u.operands, u.flags, u.classes, u.reads, u.writes, u.sources, u.sql, u.does)::coord.shell_command as command
-      from unnest(p_commands) u) c
-    join coord.guardrail_conditions k on k.programs && c.names
-    join coord.guardrail_rules r on r.id = k.rule
-    where r.enabled and coord.holds(k, c.command)
-      and (r.catastrophic or (r.profiles is null or p_profile = any (r.profiles)) and (r.max_trust is null or coalesce(p_trust, 0) <= r.max_trust))
-    order by r.id, c.n
-  ) v;
-end;
+language plpgsql stable
+as $$
+begin
+  return coalesce((
+    select array_agg(row(v.id, v.category, v.severity, v.catastrophic, v.line, v.remedy)::coord.violation
+      order by array_position('{deny,ask,warn,log_only}'::text[], v.severity), v.n)
+    from (
+      select distinct on (r.id) r.id, r.category, r.severity, r.catastrophic, c.line, r.remedy, c.n
+      from unnest(p_commands) with ordinality c (names, line, verbs, operands, flags, classes, reads, writes, sources, sql, does, list, n)
+      join coord.guardrail_conditions k on coord.holds(k, row(c.names, c.line, c.verbs, c.operands, c.flags, c.classes, c.reads, c.writes, c.sources, c.sql, c.does, c.list)::coord.shell_command)
+      join coord.guardrail_rules r on r.id = k.rule
+      where r.enabled and (r.catastrophic or (r.profiles is null or p_profile = any (r.profiles)) and (r.max_trust is null or coalesce(p_trust, 0) <= r.max_trust))
+      order by r.id, c.n
+    ) v), '{}');
+end
+$$;
 comment on function coord.violations_of is 'Which rules match which command, the severest first.';
 
 create function coord.verdict(p_violations coord.violation[], p_mode text) returns text
-language sql immutable
-begin atomic
-  select coalesce((
-    select case
-      when bool_or(v.catastrophic) then 'deny'
-      when p_mode = 'log' then 'allow'
-      when p_mode = 'warn' then case when bool_or(v.severity <> 'log_only') then 'warn' else 'allow' end
-      when bool_or(v.severity = 'deny') then 'deny' when bool_or(v.severity = 'ask') then 'ask'
-      when bool_or(v.severity = 'warn') then 'warn' else 'allow' end
-    from unnest(p_violations) v), 'allow');
-end;
+language plpgsql immutable
+as $$
+declare
+  c_order constant text[] := array['log_only', 'warn', 'ask', 'deny'];
+  v_violation coord.violation;
+  v_severity text := 'log_only';
+begin
+  foreach v_violation in array p_violations loop
+    if v_violation.catastrophic or array_position(c_order, v_violation.severity) > array_position(c_order, v_severity) then
+      v_severity := v_violation.severity;
+    end if;
+    exit when v_violation.catastrophic;
+  end loop;
+  return case when v_violation.catastrophic then v_severity when v_severity = 'log_only' or p_mode = 'log' then 'allow' when p_mode = 'warn' then 'warn' else v_severity end;
+end
+$$;
 comment on function coord.verdict is 'What rules that matched come to, under the mode of a profile.';
 
 create function coord.told(p_violations coord.violation[]) returns jsonb
-language sql immutable
-begin atomic
-  select coalesce(jsonb_agg(jsonb_build_object('rule', v.rule, 'category', v.category, 'severity', v.severity,
-    'matched', left(coord.redacted_command(v.matched), 300), 'remedy', v.remedy)), '[]')
-  from unnest(p_violations) v;
-end;
+language plpgsql immutable
+as $$
+declare
+  v_violation coord.violation;
+  v_told jsonb := jsonb '[]';
+begin
+  foreach v_violation in array p_violations loop
+    v_told := v_told || jsonb_build_object('rule', v_violation.rule, 'category', v_violation.category, 'severity', v_violation.severity,
+      'matched', left(coord.redacted_command(v_violation.matched), 300), 'remedy', v_violation.remedy);
+  end loop;
+  return v_told;
+end
+$$;
 comment on function coord.told is 'Violations as they are stored and told.';
 
 create function coord.judge(p_command text, p_profile text, p_trust integer, p_mode text, p_cwd text, p_root text) returns jsonb
@@ -410,11 +455,9 @@ create function coord.rule_problems(p_id text, p_spec jsonb) returns text[]
 language plpgsql
 as $$
 declare
-  v_found text[] := '{}';
+  v_found text[] := array[]::text[];
   v_when jsonb;
   v_text text;
-  v_began timestamptz;
-  v_took double precision;
   v_matched boolean;
 begin
   if p_id !~ '^[a-z0-9][a-z0-9._-]{0,79}$' then
@@ -474,12 +517,10 @@ begin
     union all
     select e, false from jsonb_array_elements_text(p_spec -> 'passes') e
   loop
-    v_began := clock_timestamp();
     if v_matched <> exists (select from unnest(coord.example(v_text)) c, coord.conditions(p_id, p_spec -> 'when') k
-      where coord.holds(k, row(c.names, c.line, c.verbs, c.operands, c.flags, c.classes, c.reads, c.writes, c.sources, c.sql, c.does)::coord.shell_command)) then
+      where coord.holds(k, row(c.names, c.line, c.verbs, c.operands, c.flags, c.classes, c.reads, c.writes, c.sources, c.sql, c.does, c.list)::coord.shell_command)) then
       v_found := v_found || format('%s: %s', case when v_matched then 'must match, and does not' else 'must not match, and does' end, v_text);
     end if;
-    v_took := extract(epoch from clock_timestamp() - v_began);
   end loop;
   return v_found;
 end
@@ -513,7 +554,7 @@ begin
       return array[format('when/text: on 64 kB this takes %s ms; 5 are allowed', round(v_took::numeric * 1000, 1))];
     end if;
   end loop;
-  return '{}';
+  return array[]::text[];
 exception when invalid_regular_expression then
   return array['when/text: ' || sqlerrm];
 end
@@ -598,7 +639,7 @@ begin
     ('filesystem.delete', 'ask', '[{"program": ["rm", "srm", "wipe", "trash"], "flags": ["r", "R", "recursive"], "path": ["repo_root", "outside", "personal", "unknown", "network", "temp_root"]}, {"program": ["rm", "unlink", "rmdir", "srm", "trash", "shred", "truncate"], "path": ["root", "home", "above", "system", "personal", "startup", "device"]}, {"program": "rm", "path": "repo_root"}, {"program": ["rimraf", "del-cli", "trash-cli"], "path": ["root", "home", "above", "system", "outside", "unknown"]}]',
       'Delete what is inside the repository, by name.', array['rm -rf "$DIR"', 'rm -rf ../other', 'rm -r .', 'rm /etc/hosts', 'echo ~/x | xargs rm -r', 'rm ~/Documents/a.txt'], array['rm -rf node_modules', 'rm -rf /tmp/x', 'rm -rf "$TMPDIR/x"', 'rm a.txt', 'rm ../a.txt']),
     ('filesystem.delete_system', 'deny', '{"program": "rm", "flags": ["r", "R", "recursive"], "path": ["above", "system"]}', 'This belongs to the machine, not to the repository.', array['rm -rf /usr/lib', 'rm -r /opt/x'], array['rm -r lib']),
-    ('filesystem.delete_found', 'ask', '[{"program": ["find", "gfind", "fd", "fdfind"], "flags": "delete", "except_path": "temp"}, {"program": ["find", "gfind"], "flags": "delete", "operands": ["*[*]*", "**", "*?*"], "text": "^\\S+ [^-]*[*?].* -delete"}]', 'Print what would go first, then delete that by name.', array['find . -name "*.o" -delete', 'find /var/log -delete', 'find /tmp/a* -delete'], array['find /tmp/scratch -delete', 'find . -name "*.o"']),
+    ('filesystem.delete_found', 'ask', '[{"program": ["find", "gfind", "fd", "fdfind"], "flags": "delete", "except_path": "temp"}, {"program": ["find", "gfind"], "flags": "delete", "text": "^\\S+ [^-]*[*?].* -delete"}]', 'Print what would go first, then delete that by name.', array['find . -name "*.o" -delete', 'find /var/log -delete', 'find /tmp/a* -delete'], array['find /tmp/scratch -delete', 'find . -name "*.o"']),
     ('filesystem.move', 'ask', '[{"program": ["mv", "rename"], "path": ["root", "home", "above", "system", "repo_root", "startup"]}, {"program": "mv", "operands": "/dev/null"}]', 'Move things within the repository.', array['mv /etc/hosts /tmp', 'mv notes.txt /dev/null', 'mv ~/* /mnt'], array['mv a b', 'mv a /tmp/']),
     ('filesystem.permissions', 'ask', '[{"program": "chmod", "subcommand": ["777", "0777", "a+rwx", "ugo+rwx", "o+w", "a+w", "666", "0666", "000", "u+s", "+s", "4755"]}, {"program": ["chmod", "chown", "chgrp", "chattr", "setfacl"], "path": ["root", "home", "above", "system", "personal", "credential", "startup"]}, {"program": ["chown", "chgrp"], "flags": ["R", "recursive"], "except_path": ["repo", "temp"]}]', 'Give only what is needed, and only inside the repository.', array['chmod 777 run.sh', 'chmod -R 755 /usr', 'chown -R root ~'], array['chmod +x run.sh', 'chmod 644 a.txt', 'chown -R me build']),
     ('filesystem.shred', 'ask', '{"program": ["shred", "srm", "wipe"]}', 'rm is enough, and can be undone from a backup.', array['shred -u old.txt'], array['rm old.txt']),
@@ -649,8 +690,7 @@ begin
         "operands": ["delete", "delete-*", "rm", "remove", "remove-*", "destroy", "purge", "del", "uninstall", "*:delete", "*:destroy", "*:remove", "*:rm", "disable", "archive", "clear", "cancel", "revoke", "reset", "kill", "undeploy", "unpublish", "deregister", "unregister", "terminate", "maintenance:on", "pg:reset", "rollback", "deactivate", "suspend", "refund", "detach", "evacuate", "abandon", "shutdown", "*:reset", "drain", "undefine"], "except_flags": ["dry-run", "help"]},
       {"program": "deck", "subcommand": ["reset", "gateway reset", "sync", "gateway sync"]},
       {"program": ["ansible", "ansible-playbook"], "text": "state=absent|\\m(rm|shutdown|reboot)\\M|-m (shell|command|raw)"},
-      {"program": ["kong", "haproxy", "nginx"], "operands": ["stop", "quit", "migrations reset"]}, {"program": "nginx", "flags": ["s=stop", "s"]}, {"program": "kong", "subcommand": ["migrations reset", "migrations down"]},
-      {"program": "node", "does": "program", "text": "zzz"}]$j$,
+      {"program": ["kong", "haproxy", "nginx"], "operands": ["stop", "quit", "migrations reset"]}, {"program": "nginx", "flags": ["s=stop", "s"]}, {"program": "kong", "subcommand": ["migrations reset", "migrations down"]}]$j$,
       'Say what is to go and why; a person who knows it decides.', array['aws rds delete-db-instance --db-instance-identifier a', 'gcloud compute instances delete a', 'az vm delete -n a', 'acmectl project delete a', 'gsutil rm gs://a/b', 'curl -X DELETE https://api.example/v1/a', 'gh repo delete a/b', 'vault kv delete secret/a', 'wrangler kv:key delete a'], array['aws s3 ls', 'gcloud compute instances list', 'az vm show -n a', 'acmectl project list', 'curl https://api.example/v1/deleted', 'gh pr list', 'grep delete a.txt', 'npm run delete']),
     ('infrastructure.monitoring', 'ask', '[{"program": "socat", "from": "literal", "operands": ["*.sock", "/var/run/*", "/run/*"]}]', 'Sockets of running services take commands; ask.', array['echo "disable server a/b" | socat stdio /run/lb.sock'], array['socat - TCP:localhost:1']),
 
@@ -676,6 +716,407 @@ begin
   perform set_config('request.jwt.claims', '', true);
 end
 $rules$;
+
+-- Checking ---------------------------------------------------------------------------------
+
+create function coord.record_check(
+  p_command text, p_cwd text, p_root text, p_paths text[], p_operation text, p_decision text, p_violations jsonb
+) returns void
+language plpgsql
+as $$
+declare
+  v_caller coord.caller := coord.caller();
+  v_profile coord.effective_profiles := coord.profile();
+begin
+  -- No decision hangs on these rows: a crash may cost their last moments.
+  perform set_config('synchronous_commit', 'off', true);
+  insert into coord.guardrail_checks (agent, session_id, profile, trust, mode, command, cwd, root, operation, paths, decision, violations)
+  values (v_caller.agent, v_caller.session_id, v_profile.name, v_profile.trust, coalesce(v_profile.guardrails, 'enforce'), coord.redacted_command(p_command),
+    left(p_cwd, 1024), left(p_root, 1024), left(p_operation, 100), (select array_agg(left(p, 300)) from unnest(p_paths[:20]) p), p_decision, nullif(p_violations, '[]'));
+end
+$$;
+comment on function coord.record_check is 'Keeps a check, redacted.';
+
+create function coord.approved(p_command text, p_paths text[], p_content text, p_operation text, p_cwd text, p_commands coord.shell_command[]) returns jsonb
+language plpgsql
+as $$
+declare
+  v_answer jsonb := coord.pass_or_ask('command',
+    -- Bound to all of it: a word more is another command.
+    jsonb_build_object('command', p_command, 'commands', (select jsonb_agg(c.line) from unnest(p_commands) c), 'cwd', p_cwd, 'paths', to_jsonb(p_paths),
+      'content', sha256(convert_to(p_content, 'UTF8')), 'operation', p_operation),
+    jsonb_strip_nulls(jsonb_build_object('command', left(coord.redacted_command(p_command), 2000), 'cwd', p_cwd, 'paths', to_jsonb(p_paths[:20]), 'operation', p_operation)), null);
+begin
+  return v_answer || jsonb_build_object('next', case
+    when (v_answer ->> 'passes')::boolean then format('Go ahead: %s allowed this, once.', v_answer #>> '{approval,decided_by}')
+    when v_answer #>> '{approval,id}' is null then 'Ask a person; you may not ask for an approval yourself.'
+    else format('Somebody else decides approval %s; then do exactly this again.', v_answer #>> '{approval,id}') end);
+end
+$$;
+comment on function coord.approved is 'Whether somebody else approved exactly this, which uses it up: passes; else asks for it. With approval and next.';
+
+create function coord.check_guardrails(
+  p_command text, p_paths text[], p_content text, p_operation text, p_cwd text, p_root text, p_dry_run boolean
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_caller coord.caller := coord.caller();
+  v_code text := coord.objection('check_guardrails');
+  v_profile coord.effective_profiles := coord.profile();
+  v_mode text := coalesce(v_profile.guardrails, 'enforce');
+  v_commands coord.shell_command[];
+  v_found coord.violation[];
+  v_decision text;
+  v_told jsonb;
+  v_lines jsonb;
+  v_approved jsonb := jsonb '{}';
+begin
+  if v_code is not null then
+    -- A question about permission: answered with 200 to whoever may not even ask it.
+    return jsonb_build_object('ok', true, 'decision', 'deny', 'violations', jsonb_build_array(jsonb_build_object('rule', 'profile.' || v_code, 'category', 'profile',
+        'severity', 'deny', 'matched', v_caller.agent, 'remedy', coalesce(coord.objection_text('check_guardrails', v_code), v_code) || '; ask an operator.')),
+      'commands', '[]'::jsonb, 'mode', v_mode, 'next', 'Ask an operator for a profile that permits this.');
+  end if;
+  v_commands := coord.commands_of(p_command, p_cwd, p_root, p_paths, p_content, p_operation);
+  v_found := coord.violations_of(v_commands, v_profile.name, v_profile.trust);
+  v_decision := coord.verdict(v_found, v_mode);
+  v_told := coord.told(v_found);
+  if v_decision = 'ask' and not coalesce(p_dry_run, false) and current_setting('transaction_read_only') = 'off' then
+    v_approved := coord.approved(p_command, p_paths, p_content, p_operation, p_cwd, v_commands);
+    v_decision := case when (v_approved ->> 'passes')::boolean then 'allow' else 'ask' end;
+  end if;
+  if not coalesce(p_dry_run, false) and (cardinality(v_found) > 0 or random() < 0.1) and current_setting('transaction_read_only') = 'off' then
+    perform coord.record_check(p_command, p_cwd, p_root, p_paths, p_operation, v_decision, v_told);
+  end if;
+  select coalesce(jsonb_agg(left(coord.redacted_command(c.line), 300)), '[]') into v_lines from unnest(v_commands[:50]) c;
+  return jsonb_build_object('ok', true, 'decision', v_decision, 'violations', v_told, 'commands', v_lines, 'mode', v_mode,
+    'next', case v_decision when 'allow' then 'Go ahead.' when 'warn' then 'Go ahead with care: ' || (v_told -> 0 ->> 'remedy')
+      when 'ask' then 'Ask a person first. ' || (v_told -> 0 ->> 'remedy') else 'Do not. ' || (v_told -> 0 ->> 'remedy') end) || (v_approved - 'passes');
+end
+$$;
+
+create function coord.commands_in(p_input jsonb) returns text[]
+language sql immutable
+begin atomic
+  select coalesce(array_agg(c #>> '{}'), '{}')
+  from jsonb_path_query(p_input, 'strict $.**.keyvalue() ? (@.key == "command" || @.key == "commands" || @.key == "cmd").value', silent => true) v,
+    lateral jsonb_path_query(v, 'lax $[*] ? (@.type() == "string")') c;
+end;
+comment on function coord.commands_in is 'What stands under command, commands or cmd anywhere in a document.';
+
+-- For commands that hand text to other agents (submit_work, get_work, complete_work): between
+-- open_call and close_call, as
+--   v_guard := coord.guard_text(v_call, array[p_title, p_description], p_input);
+--   if v_guard ->> 'decision' in ('ask', 'deny') then …
+-- The texts and the whole input are searched for secrets, and every command in the input is
+-- judged, under the caller's profile and mode. Recorded under the name of the function.
+create function coord.guard_text(p_call coord.call, p_texts text[], p_input jsonb default null) returns jsonb
+language plpgsql
+as $$
+declare
+  v_profile coord.effective_profiles := coord.profile();
+  v_commands coord.shell_command[] := coord.commands_of(null, null, null, null, left(concat_ws(E'\n', array_to_string(p_texts, E'\n'), p_input::text), 1048576), null);
+  v_command text;
+  v_found coord.violation[];
+  v_decision text;
+begin
+  foreach v_command in array coord.commands_in(p_input) loop
+    v_commands := v_commands || coord.commands_of(v_command, null, null, null, null, null);
+  end loop;
+  v_found := coord.violations_of(v_commands, v_profile.name, v_profile.trust);
+  v_decision := coord.verdict(v_found, coalesce(v_profile.guardrails, 'enforce'));
+  if cardinality(v_found) > 0 then
+    perform coord.record_check(array_to_string(coord.commands_in(p_input), E'\n'), null, null, null, p_call.function, v_decision, coord.told(v_found));
+  end if;
+  return jsonb_build_object('decision', v_decision, 'violations', coord.told(v_found));
+end
+$$;
+comment on function coord.guard_text is 'Judges texts and an input that a command of the contract was given: secrets in them, and commands in the input. Answers decision and violations.';
+
+create function coord.explain_guardrails(p_command text, p_cwd text, p_root text) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_profile coord.effective_profiles := coord.profile();
+  v_commands coord.shell_command[];
+  v_found coord.violation[];
+  v_lines jsonb;
+begin
+  perform coord.open_read('explain_guardrails');
+  v_commands := coord.commands_of(p_command, p_cwd, p_root, null, null, null);
+  v_found := coord.violations_of(v_commands, v_profile.name, v_profile.trust);
+  select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+      'command', coord.redacted_command(c.line), 'program', c.names[1], 'flags', nullif(to_jsonb(c.flags), '[]'), 'path', nullif(to_jsonb(c.classes), '[]'),
+      'reads', nullif(to_jsonb(c.reads), '[]'), 'writes', nullif(to_jsonb(c.writes), '[]'), 'from', nullif(to_jsonb(c.sources), '[]'), 'sql', nullif(to_jsonb(c.sql), '[]'), 'does', nullif(to_jsonb(c.does), '[]'),
+      'rules', (
+        select jsonb_agg(distinct jsonb_build_object('rule', r.id, 'severity', r.severity, 'binds', r.enabled
+          and (r.catastrophic or (r.profiles is null or v_profile.name = any (r.profiles)) and (r.max_trust is null or v_profile.trust <= r.max_trust))))
+        from coord.guardrail_conditions k join coord.guardrail_rules r on r.id = k.rule
+        where coord.holds(k, row(c.names, c.line, c.verbs, c.operands, c.flags, c.classes, c.reads, c.writes, c.sources, c.sql, c.does, c.list)::coord.shell_command)))) order by c.n), '[]')
+  into v_lines
+  from unnest(v_commands[:100]) with ordinality c (names, line, verbs, operands, flags, classes, reads, writes, sources, sql, does, list, n);
+  return jsonb_build_object('ok', true, 'decision', coord.verdict(v_found, coalesce(v_profile.guardrails, 'enforce')), 'mode', coalesce(v_profile.guardrails, 'enforce'), 'commands', v_lines);
+end
+$$;
+
+create function coord.list_guardrails() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_rules jsonb;
+begin
+  perform coord.open_read('list_guardrails');
+  select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('rule', r.id, 'category', r.category, 'severity', r.severity, 'enabled', r.enabled, 'catastrophic', r.catastrophic,
+    'built_in', r.spec is not null, 'declared', r.declared, 'profiles', r.profiles, 'max_trust', r.max_trust, 'remedy', r.remedy,
+    'when', coalesce(r.declared -> 'when', r.spec -> 'when'), 'matches', r.matches, 'passes', r.passes)) order by r.id)
+  into v_rules from coord.guardrail_rules r;
+  return jsonb_build_object('ok', true, 'revision', (select s.last_value from coord.guardrail_revisions s), 'rules', v_rules);
+end
+$$;
+
+create function coord.test_guardrail_rule(p_rule jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_id text := coalesce(p_rule ->> 'id', 'candidate');
+  v_spec jsonb;
+  v_problems text[];
+  v_began timestamptz;
+begin
+  perform coord.open_read('test_guardrail_rule');
+  if jsonb_typeof(p_rule) is distinct from 'object' then
+    perform coord.fail('argument_required', 'rule is a mapping: id, severity, when, remedy, matches, passes');
+  elsif pg_column_size(p_rule) > 65536 then
+    perform coord.fail('argument_too_long', 'rule has at most 64 kB');
+  end if;
+  v_spec := coalesce((select r.spec from coord.guardrail_rules r where r.id = v_id), '{}') || (p_rule - 'id');
+  v_began := clock_timestamp();
+  v_problems := coord.rule_problems(v_id, v_spec);
+  return jsonb_build_object('ok', true, 'holds', v_problems = '{}', 'problems', v_problems,
+    'examples', coalesce(jsonb_array_length(case jsonb_typeof(v_spec -> 'matches') when 'array' then v_spec -> 'matches' end), 0)
+      + coalesce(jsonb_array_length(case jsonb_typeof(v_spec -> 'passes') when 'array' then v_spec -> 'passes' end), 0),
+    'took_us', round(extract(epoch from clock_timestamp() - v_began) * 1000000));
+end
+$$;
+
+create function coord.replay_guardrails(p_rules jsonb, p_since timestamptz, p_max_results integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_max integer := coalesce(p_max_results, 500);
+  v_since timestamptz := coalesce(p_since, clock_timestamp() - interval '7 days');
+  v_deadline timestamptz := clock_timestamp() + interval '5 seconds';
+  v_rules jsonb := jsonb '{}';
+  v_conditions coord.guardrail_conditions[] := array[]::coord.guardrail_conditions[];
+  v_rule record;
+  v_check record;
+  v_commands coord.shell_command[];
+  v_now coord.violation[];
+  v_then coord.violation[];
+  v_changes jsonb := jsonb '[]';
+  v_replayed integer := 0;
+begin
+  perform coord.open_read('replay_guardrails');
+  if v_max not between 1 and 1000 then
+    perform coord.fail('argument_invalid', 'max_results is between 1 and 1000');
+  elsif jsonb_typeof(p_rules) is distinct from 'object' then
+    perform coord.fail('argument_required', 'rules is a mapping as in the section guardrails of a configuration');
+  end if;
+  for v_rule in select e.key as id, e.value as declared from jsonb_each(p_rules) e loop
+    perform coord.check_guardrail(v_rule.id, v_rule.declared);
+    v_rules := v_rules || jsonb_build_object(v_rule.id, coalesce((select r.spec from coord.guardrail_rules r where r.id = v_rule.id), '{}') || v_rule.declared);
+    v_conditions := v_conditions || array(select k from coord.conditions(v_rule.id, v_rules -> v_rule.id -> 'when') k);
+  end loop;
+  for v_check in
+    select c.* from coord.guardrail_checks c where c.at >= v_since and c.command <> '' order by c.id desc limit 20000
+  loop
+    exit when jsonb_array_length(v_changes) >= v_max or clock_timestamp() > v_deadline;
+    v_replayed := v_replayed + 1;
+    v_commands := coord.commands_of(v_check.command, v_check.cwd, v_check.root, v_check.paths, null, v_check.operation);
+    v_now := coord.violations_of(v_commands, v_check.profile, v_check.trust);
+    select coalesce(array_agg(row(v.rule, v.category, v.severity, v.catastrophic, v.matched, v.remedy)::coord.violation), '{}') into v_then from (
+      select o.rule, o.category, o.severity, o.catastrophic, o.matched, o.remedy from unnest(v_now) o where not v_rules ? o.rule
+      union all
+      select distinct on (k.rule) k.rule, split_part(k.rule, '.', 1), v_rules -> k.rule ->> 'severity', false, c.line, v_rules -> k.rule ->> 'remedy'
+      from unnest(v_conditions) k,
+        unnest(v_commands) c (names, line, verbs, operands, flags, classes, reads, writes, sources, sql, does, list)
+      where coord.holds(row(k.*)::coord.guardrail_conditions, row(c.names, c.line, c.verbs, c.operands, c.flags, c.classes, c.reads, c.writes, c.sources, c.sql, c.does, c.list)::coord.shell_command)
+        and coalesce((v_rules -> k.rule ->> 'enabled')::boolean, true)
+        and (coord.texts(v_rules -> k.rule -> 'profiles') is null or v_check.profile = any (coord.texts(v_rules -> k.rule -> 'profiles')))
+        and coalesce(v_check.trust <= (v_rules -> k.rule ->> 'max_trust')::integer, true)
+    ) v (rule, category, severity, catastrophic, matched, remedy);
+    if coord.verdict(v_now, v_check.mode) <> coord.verdict(v_then, v_check.mode) then
+      v_changes := v_changes || jsonb_build_object('at', v_check.at, 'agent', v_check.agent, 'command', left(v_check.command, 500),
+        'before', coord.verdict(v_now, v_check.mode), 'after', coord.verdict(v_then, v_check.mode),
+        'rules', (select jsonb_agg(distinct t.rule) from unnest(v_then) t where v_rules ? t.rule));
+    end if;
+  end loop;
+  return jsonb_build_object('ok', true, 'replayed', v_replayed, 'changes', v_changes, 'since', v_since);
+end
+$$;
+
+-- Rules as code ----------------------------------------------------------------------------
+
+create function coord.check_guardrail(p_id text, p_spec jsonb) returns void
+language plpgsql
+as $$
+declare
+  v_place text := 'guardrails/' || p_id;
+  v_rule coord.guardrail_rules;
+  v_problem text;
+begin
+  if jsonb_typeof(p_spec) is distinct from 'object' then
+    perform coord.refuse_config(v_place, 'this is a mapping');
+  end if;
+  select * into v_rule from coord.guardrail_rules r where r.id = p_id;
+  if v_rule.catastrophic then
+    perform coord.refuse_config(v_place, 'a catastrophic rule is not changed');
+  elsif p_id = 'reader.unreadable' and (p_spec - 'remedy' - 'severity' <> '{}' or p_spec ->> 'severity' = 'log_only') then
+    perform coord.refuse_config(v_place, 'what cannot be read is not waved through: only severity (warn, ask, deny) and remedy can be said of this rule');
+  end if;
+  v_problem := (coord.rule_problems(p_id, coalesce(v_rule.spec, '{}') || p_spec))[1];
+  if v_problem is not null then
+    perform coord.refuse_config(v_place || case when split_part(v_problem, ': ', 1) ~ '^[a-z_/]+$' then '/' || split_part(v_problem, ': ', 1) else '' end,
+      regexp_replace(v_problem, '^[a-z_/]+: ', ''));
+  end if;
+end
+$$;
+comment on function coord.check_guardrail is 'Refuses what a configuration says of a rule, if the rule could not be stored then.';
+
+create function coord.apply_guardrails(p_changes jsonb, p_removed jsonb, p_by text) returns void
+language plpgsql
+as $$
+declare
+  v_change record;
+begin
+  for v_change in
+    select c ->> 'name' as id, c -> 'after' as declared from jsonb_array_elements(p_changes) c where c ->> 'kind' = 'guardrail'
+    union all
+    select r ->> 'name', null from jsonb_array_elements(p_removed) r where r ->> 'kind' = 'guardrail'
+  loop
+    if v_change.declared is null and exists (select from coord.guardrail_rules r where r.id = v_change.id and r.spec is null) then
+      delete from coord.guardrail_rules r where r.id = v_change.id;
+      perform nextval('coord.guardrail_revisions');
+    else
+      perform coord.store_rule(v_change.id, (select r.spec from coord.guardrail_rules r where r.id = v_change.id), v_change.declared, false, p_by);
+    end if;
+  end loop;
+end
+$$;
+comment on function coord.apply_guardrails is 'Makes the rules what a configuration says of them.';
+
+set role coord_janitor;
+
+create function coord.purge_guardrails(p_max_rows integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  delete from coord.guardrail_checks c where c.id in (
+    select o.id from coord.guardrail_checks o
+    where o.at < clock_timestamp() - case when o.violations is null then interval '30 days' else interval '365 days' end
+    order by o.at limit p_max_rows for update skip locked);
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function coord.purge_guardrails is 'Forgets checks that found nothing after 30 days, others after a year.';
+
+set role coord_owner;
+
+-- The contract -----------------------------------------------------------------------------
+
+create domain coord_v1.command as text;
+comment on domain coord_v1.command is $$A command line, as it would be given to a shell.$$;
+create domain coord_v1.guarded_path as text;
+comment on domain coord_v1.guarded_path is $$A file that would be read or written, from the working directory or the root.$$;
+create domain coord_v1.content as text;
+comment on domain coord_v1.content is $$Text that would be written; secrets in it are looked for.$$;
+create domain coord_v1.directory as text;
+comment on domain coord_v1.directory is $$An absolute directory.
+@schema {"maxLength": 4096}$$;
+create domain coord_v1.guardrail_rule as jsonb;
+comment on domain coord_v1.guardrail_rule is $$A rule: {"id", "severity", "when": {…}, "remedy", "matches": [], "passes": []}.$$;
+create domain coord_v1.guardrail_rules as jsonb;
+comment on domain coord_v1.guardrail_rules is $$Rules by id, as in the section guardrails of a configuration.$$;
+create domain coord_v1.since as timestamptz;
+comment on domain coord_v1.since is $$From when on; seven days ago by default.
+@schema {"type": "string", "format": "date-time"}$$;
+
+create function coord_v1.check_guardrails(
+  command coord_v1.command default null, paths coord_v1.guarded_path[] default null, content coord_v1.content default null, operation coord_v1.operation default null,
+  cwd coord_v1.directory default null, root coord_v1.directory default null, dry_run boolean default false
+) returns jsonb
+language sql
+return coord.check_guardrails(command, paths, content, operation, cwd, root, dry_run);
+comment on function coord_v1.check_guardrails is $$Ask whether a command may run, files may be touched, content may be written, or an operation may be done.
+paths are written, unless operation names a reading (as file_read). cwd and root, the repository's, tell where relative paths point. Checks that find something are recorded, unless dry_run.
+Answers decision (allow, warn, ask, deny), violations[] of rule, category, severity, matched and remedy, the severest first, and commands[] as they were read; always 200. What cannot be read is asked about.
+Where the decision is ask, an approval is asked for (approval.id, approval.state): once somebody else approved it, exactly the same call is allowed, once. Not with dry_run.
+@toolset full$$;
+
+create function coord_v1.explain_guardrails(command coord_v1.command, cwd coord_v1.directory default null, root coord_v1.directory default null) returns jsonb
+language sql stable
+return coord.explain_guardrails(command, cwd, root);
+comment on function coord_v1.explain_guardrails is $$Show how a command is read, and which rule sees what in it; records nothing.
+Answers commands[] with program, flags, classes of paths (path, reads, writes), what is fed in (from), sql, and rules[] with whether they bind you; the decision and your profile's mode.
+@toolset full$$;
+
+create function coord_v1.list_guardrails() returns jsonb
+language sql stable
+return coord.list_guardrails();
+comment on function coord_v1.list_guardrails is $$List all rules, and the revision that every change of them raises.
+Answers rules[] with severity, enabled, catastrophic, built_in, what a configuration declared, when, remedy, and examples (matches, passes).
+@toolset full$$;
+
+create function coord_v1.test_guardrail_rule(rule coord_v1.guardrail_rule) returns jsonb
+language sql stable
+return coord.test_guardrail_rule(rule);
+comment on function coord_v1.test_guardrail_rule is $$Try a rule on its own examples, storing nothing.
+Answers holds, problems[] and how long it took. With the id of a built-in rule, only what differs has to be said. Errors: argument_required, argument_too_long.
+@toolset full$$;
+
+create function coord_v1.replay_guardrails(rules coord_v1.guardrail_rules, since coord_v1.since default null, max_results coord_v1.max_results default 500) returns jsonb
+language sql stable
+return coord.replay_guardrails(rules, since, max_results);
+comment on function coord_v1.replay_guardrails is $$Run recorded commands against rules that are not in force, and tell which would be decided otherwise.
+Your own commands; those of all agents for operators and auditors, the newest first, for five seconds at most. Answers replayed and changes[] of command, before, after and rules. Errors: argument_required, argument_invalid, config_invalid.
+@toolset full$$;
+
+create view coord_v1.guardrail_violations with (security_invoker = true) as
+  select c.id, c.at, c.agent, c.session_id, c.profile, c.trust, c.mode, c.decision, v ->> 'rule' as rule, v ->> 'category' as category, v ->> 'severity' as severity,
+    v ->> 'matched' as matched, c.command, c.cwd, c.operation, c.paths
+  from coord.guardrail_checks c, jsonb_array_elements(c.violations) v;
+comment on view coord_v1.guardrail_violations is 'What rules found, by check and rule: your own; all of it for operators and auditors. A year.';
+comment on column coord_v1.guardrail_violations.id is 'The check.';
+comment on column coord_v1.guardrail_violations.at is 'When it was asked.';
+comment on column coord_v1.guardrail_violations.agent is 'Who asked.';
+comment on column coord_v1.guardrail_violations.session_id is 'In which session.';
+comment on column coord_v1.guardrail_violations.profile is 'The profile then.';
+comment on column coord_v1.guardrail_violations.trust is 'Its trust.';
+comment on column coord_v1.guardrail_violations.mode is 'Its mode: enforce, warn or log.';
+comment on column coord_v1.guardrail_violations.decision is 'What was answered: allow, warn, ask or deny.';
+comment on column coord_v1.guardrail_violations.rule is 'The rule.';
+comment on column coord_v1.guardrail_violations.category is 'Its category.';
+comment on column coord_v1.guardrail_violations.severity is 'Its own severity.';
+comment on column coord_v1.guardrail_violations.matched is 'The command that it saw, without secrets.';
+comment on column coord_v1.guardrail_violations.command is 'The whole line, without secrets.';
+comment on column coord_v1.guardrail_violations.cwd is 'Where it would have run.';
+comment on column coord_v1.guardrail_violations.operation is 'The operation, or the function that was given it.';
+comment on column coord_v1.guardrail_violations.paths is 'The first of the paths.';
+
+grant usage on type coord_v1.command, coord_v1.guarded_path, coord_v1.content, coord_v1.directory, coord_v1.guardrail_rule, coord_v1.guardrail_rules, coord_v1.since
+  to coord_agent, coord_operator, coord_auditor;
+grant execute on function coord.check_guardrails, coord.explain_guardrails, coord.list_guardrails, coord.test_guardrail_rule, coord.replay_guardrails,
+  coord_v1.check_guardrails, coord_v1.explain_guardrails, coord_v1.list_guardrails, coord_v1.test_guardrail_rule, coord_v1.replay_guardrails
+  to coord_agent, coord_operator, coord_auditor;
+grant select on coord_v1.guardrail_violations to coord_agent, coord_operator, coord_auditor;
+
+-- Until autovacuum has seen them, a plan would not use the index by program.
+analyze coord.guardrail_conditions;
+analyze coord.guardrail_rules;
 
 reset role;
 notify pgrst, 'reload schema';
