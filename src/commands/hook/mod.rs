@@ -197,14 +197,18 @@ struct Caller {
 impl Caller {
     /// Flags, then the environment, then the repository's git config: a server's hooks have little of the first two.
     fn new(global: &Global, repo: Option<&str>) -> Result<Self, Error> {
-        let config = Config::read();
+        let (config, repo) = std::thread::scope(|scope| {
+            let config = scope.spawn(Config::read);
+            let repo = repo.map(str::to_owned).or_else(remote::repo);
+            (config.join().unwrap_or_default(), repo)
+        });
         let target = config.behind(global).target()?;
         if target.token.is_none() {
             return Err(Error::NoToken(target.url));
         }
         Ok(Self {
             client: rpc::Client::new(target)?,
-            repo: repo.map(str::to_owned).or_else(remote::repo),
+            repo,
         })
     }
 

@@ -133,17 +133,19 @@ impl Question {
         let mut global = global.clone();
         // The client's session is the session, unless somebody said otherwise.
         global.session = global.session.or_else(|| event.session());
-        let caller = Caller::new(&global, repo)?;
+        // Git is asked about both at once: somebody waits for each tool.
+        let (caller, root) = std::thread::scope(|scope| {
+            let root = scope.spawn(place::root);
+            (Caller::new(&global, repo), root.join().ok().flatten())
+        });
+        let caller = caller?;
         let mut headers = HeaderMap::new();
         let mut put = |name: &'static str, value: &OsStr| {
             if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
                 headers.insert(name, value);
             }
         };
-        put(
-            "x-coord-root",
-            place::root().unwrap_or_default().as_os_str(),
-        );
+        put("x-coord-root", root.unwrap_or_default().as_os_str());
         put(
             "x-coord-repo",
             OsStr::new(caller.repo.as_deref().unwrap_or_default()),
