@@ -7,7 +7,7 @@ CARGO ?= cargo
 coord = $(CARGO) run --quiet --profile $(PROFILE) --
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo test test-sql lint migrate migrate-info same-schema bench guard-score clean
+.PHONY: help up down status demo test test-sql test-clients lint migrate migrate-info same-schema bench guard-score clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; \
@@ -35,6 +35,11 @@ test: ## everything: lints, SQL, Rust, end to end; installs what it needs
 test-sql: ## the SQL tests alone (Docker where an engine answers, else locally)
 	@.ci/setup test
 	@sql-tests/run
+
+test-clients: ## the real Claude Code, Codex and Aider with our hooks, against a scripted model (downloads them)
+	@.ci/setup up
+	@$(CARGO) build --profile $(PROFILE)
+	@. .ci/lib.sh && COORD_TEST_CACHE=$$cache/tests tests/agents/run target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/coord
 
 lint: ## formatting, clippy, squawk, the catalog's rules, plpgsql_check, compose
 	@.ci/setup test

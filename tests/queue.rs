@@ -15,7 +15,7 @@ use support::agents::{Line, history, now};
 use support::{clean, read, rpc, script, shared};
 
 const WORKERS: usize = 16;
-/// Tasks of one submit_graph.
+/// Tasks of one `submit_graph`.
 const CHUNK: usize = 500;
 /// Clocks may be set while we run.
 const SLACK: f64 = 0.05;

@@ -128,7 +128,7 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
 }
 
 /// Where one stands in line, and behind whom.
-fn place(body: &Value) -> String {
+pub fn place(body: &Value) -> String {
     let position = text(body, "position");
     match list(body, "blockers").first() {
         Some(first) if first.get("waiting").is_some() => format!(
@@ -154,6 +154,14 @@ impl Paths {
             call.insert("paths".to_owned(), names(&self.paths));
         }
         call
+    }
+}
+
+/// Why locks were not taken.
+pub fn refused(body: &Value) -> String {
+    match body.get("outcome") {
+        Some(outcome) if outcome == "denied" => show::denial(body),
+        _ => acquired(body),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod agents;
 mod apply;
+mod approvals;
 mod arguments;
 mod audit;
 pub mod call;
@@ -11,8 +12,9 @@ mod demo;
 mod doctor;
 mod down;
 mod env;
+mod guard;
 mod handoff;
-mod hook;
+pub mod hook;
 mod in_line;
 mod keys;
 mod lock;
@@ -20,6 +22,7 @@ mod man;
 mod mcp;
 mod mem;
 mod network;
+mod run;
 mod run_child;
 pub mod show;
 mod status;
@@ -69,8 +72,14 @@ pub enum Command {
     Top(top::Args),
     /// Remember what was learned, and recall what others learned
     Mem(mem::Args),
-    /// Check locks in git's hooks: before a commit, and where it is pushed
+    /// Check what agents' clients do, and what git commits and pushes, in their hooks
     Hook(hook::Args),
+    /// Run a command that was checked, under locks: for agents without hooks
+    Run(run::Args),
+    /// Ask the guardrails, and try changes of them
+    Guard(guard::Args),
+    /// List and decide what agents asked others to allow
+    Approvals(approvals::Args),
     /// Read, follow, export and verify the audit
     Audit(audit::Args),
     /// Call any function of the coordinator
@@ -112,6 +121,9 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Handoff(args) => handoff::run(args, global).await,
         Command::Mem(args) => mem::run(args, global).await,
         Command::Hook(args) => hook::run(args, global).await,
+        Command::Run(args) => run::run(args, global).await,
+        Command::Guard(args) => guard::run(args, global).await,
+        Command::Approvals(args) => approvals::run(args, global).await,
         Command::Audit(args) => audit::run(args, global).await,
         Command::Call(args) => call::run(args, global).await,
         Command::Mcp(args) => mcp::run(args, global).await,

@@ -3,7 +3,8 @@
 
 use std::fmt::Write as _;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::AnsiColor;
+pub use anstyle::Style;
 use serde_json::{Map, Value};
 
 use crate::exit::Exit;
@@ -101,7 +102,9 @@ pub fn told(answer: &Answer, as_json: bool, tell: impl FnOnce(&Value) -> String)
     }
 }
 
-fn denial(body: &Value) -> String {
+/// Why something was denied.
+#[must_use]
+pub fn denial(body: &Value) -> String {
     let mut out = vec![format!(
         "{}: {}\n",
         styled(BAD, "denied"),

@@ -330,7 +330,7 @@ begin
     end if;
     -- People are bound by their role, unless they are assigned a profile.
     v_principal.profile := row(substr(v_role, 7), true, case v_role when 'coord_operator' then 4 else 1 end, '{*}', '{}',
-      2147483647, 64, 28800, 2147483647, 2147483647, 2147483647, null, 'enforce', '{*}')::coord.effective_profiles;
+      2147483647, 64, 28800, 2147483647, 2147483647, 2147483647, null, 'enforce', '{*}', 'deny')::coord.effective_profiles;
   elsif not v_principal.profile_enabled then
     perform coord.fail('profile_disabled', format('profile %s is disabled', v_principal.profile_name));
   elsif v_principal.trust = 0 then

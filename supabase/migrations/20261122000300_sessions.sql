@@ -197,7 +197,7 @@ begin
   v_tasks := coord.expire_tasks(v_max);
   v_lapsed := coord.lapse_locks(v_max);
   v_locks := coord.purge_locks(v_max);
-  perform coord.purge_tasks(v_max), coord.purge_team(v_max), coord.purge_refusals(v_max);
+  perform coord.purge_tasks(v_max), coord.purge_team(v_max), coord.purge_refusals(v_max), coord.purge_approvals(v_max);
   delete from coord.idempotency_keys k where (k.agent, k.function, k.key) in (
     select o.agent, o.function, o.key from coord.idempotency_keys o
     where o.answered_at < clock_timestamp() - interval '24 hours'

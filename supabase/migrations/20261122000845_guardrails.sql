@@ -332,6 +332,10 @@ begin
   if p_command <> '' then
     v_state := coord.read_command(p_command, p_cwd, p_root);
     v_commands := v_state.commands;
+    if strpos(p_command, chr(65533)) > 0 then
+      -- What programs put in place of what is no text.
+      v_state.problems := v_state.problems || 'it holds what is no text'::text;
+    end if;
     if cardinality(v_state.problems) > 0 then
       v_commands := v_commands || coord.pseudo('@unreadable', array_to_string(v_state.problems, '; '), '{}', '{}', '{}', '{}');
     end if;
@@ -741,6 +745,24 @@ end
 $$;
 comment on function coord.record_check is 'Keeps a check, redacted.';
 
+create function coord.approved(p_command text, p_paths text[], p_content text, p_operation text, p_cwd text, p_commands coord.shell_command[]) returns jsonb
+language plpgsql
+as $$
+declare
+  v_answer jsonb := coord.pass_or_ask('command',
+    -- Bound to all of it: a word more is another command.
+    jsonb_build_object('command', p_command, 'commands', (select jsonb_agg(c.line) from unnest(p_commands) c), 'cwd', p_cwd, 'paths', to_jsonb(p_paths),
+      'content', sha256(convert_to(p_content, 'UTF8')), 'operation', p_operation),
+    jsonb_strip_nulls(jsonb_build_object('command', left(coord.redacted_command(p_command), 2000), 'cwd', p_cwd, 'paths', to_jsonb(p_paths[:20]), 'operation', p_operation)), null);
+begin
+  return v_answer || jsonb_build_object('next', case
+    when (v_answer ->> 'passes')::boolean then format('Go ahead: %s allowed this, once.', v_answer #>> '{approval,decided_by}')
+    when v_answer #>> '{approval,id}' is null then 'Ask a person; you may not ask for an approval yourself.'
+    else format('Somebody else decides approval %s; then do exactly this again.', v_answer #>> '{approval,id}') end);
+end
+$$;
+comment on function coord.approved is 'Whether somebody else approved exactly this, which uses it up: passes; else asks for it. With approval and next.';
+
 create function coord.check_guardrails(
   p_command text, p_paths text[], p_content text, p_operation text, p_cwd text, p_root text, p_dry_run boolean
 ) returns jsonb
@@ -756,6 +778,7 @@ declare
   v_decision text;
   v_told jsonb;
   v_lines jsonb;
+  v_approved jsonb := jsonb '{}';
 begin
   if v_code is not null then
     -- A question about permission: answered with 200 to whoever may not even ask it.
@@ -767,13 +790,17 @@ begin
   v_found := coord.violations_of(v_commands, v_profile.name, v_profile.trust);
   v_decision := coord.verdict(v_found, v_mode);
   v_told := coord.told(v_found);
+  if v_decision = 'ask' and not coalesce(p_dry_run, false) and current_setting('transaction_read_only') = 'off' then
+    v_approved := coord.approved(p_command, p_paths, p_content, p_operation, p_cwd, v_commands);
+    v_decision := case when (v_approved ->> 'passes')::boolean then 'allow' else 'ask' end;
+  end if;
   if not coalesce(p_dry_run, false) and (cardinality(v_found) > 0 or random() < 0.1) and current_setting('transaction_read_only') = 'off' then
     perform coord.record_check(p_command, p_cwd, p_root, p_paths, p_operation, v_decision, v_told);
   end if;
   select coalesce(jsonb_agg(left(coord.redacted_command(c.line), 300)), '[]') into v_lines from unnest(v_commands[:50]) c;
   return jsonb_build_object('ok', true, 'decision', v_decision, 'violations', v_told, 'commands', v_lines, 'mode', v_mode,
     'next', case v_decision when 'allow' then 'Go ahead.' when 'warn' then 'Go ahead with care: ' || (v_told -> 0 ->> 'remedy')
-      when 'ask' then 'Ask a person first. ' || (v_told -> 0 ->> 'remedy') else 'Do not. ' || (v_told -> 0 ->> 'remedy') end);
+      when 'ask' then 'Ask a person first. ' || (v_told -> 0 ->> 'remedy') else 'Do not. ' || (v_told -> 0 ->> 'remedy') end) || (v_approved - 'passes');
 end
 $$;
 
@@ -1040,6 +1067,7 @@ return coord.check_guardrails(command, paths, content, operation, cwd, root, dry
 comment on function coord_v1.check_guardrails is $$Ask whether a command may run, files may be touched, content may be written, or an operation may be done.
 paths are written, unless operation names a reading (as file_read). cwd and root, the repository's, tell where relative paths point. Checks that find something are recorded, unless dry_run.
 Answers decision (allow, warn, ask, deny), violations[] of rule, category, severity, matched and remedy, the severest first, and commands[] as they were read; always 200. What cannot be read is asked about.
+Where the decision is ask, an approval is asked for (approval.id, approval.state): once somebody else approved it, exactly the same call is allowed, once. Not with dry_run.
 @toolset full$$;
 
 create function coord_v1.explain_guardrails(command coord_v1.command, cwd coord_v1.directory default null, root coord_v1.directory default null) returns jsonb
