@@ -12,7 +12,8 @@ select tests.as_agent(agent, $$coord_v1.acquire_lock('{held,gone}', reason => 'a
   tests.as_agent(agent, $$coord_v1.check_network('example.com')$$) ->> 'decision' as quiet4,
   tests.as_agent(agent, format('coord_v1.rate_memory(%L, true)', tests.as_agent(agent, $$coord_v1.remember('a secret')$$) ->> 'id')) ->> 'outcome' as quiet5,
   tests.as_agent(agent, $$coord_v1.set_context('note', 'a secret')$$) ->> 'outcome' as quiet6,
-  tests.as_agent(agent, $$coord_v1.check_guardrails('git push --force')$$) ->> 'decision' as quiet7
+  tests.as_agent(agent, $$coord_v1.check_guardrails('git push --force')$$) ->> 'decision' as quiet7,
+  tests.as_agent(agent, $$coord_v1.request_approval('deploy')$$) ->> 'outcome' as quiet8
 from unnest(array['agent-a', 'agent-c']) agent;
 do $$
 declare
