@@ -50,8 +50,9 @@ QUESTIONS = {
     "nothing at all": "",
     "a file": "",
     "a tag": "",
+    "a type and a word": question([1]),
 }
-ARGUMENTS = {"a file": "paths => '{src/m3/p3/f3.rs}'", "a tag": "tags => '{topic7}'", "nothing at all": ""}
+ARGUMENTS = {"a type and a word": f"query => {literal(QUESTIONS['a type and a word'])}, event_type => 'decision'", "a file": "paths => '{src/m3/p3/f3.rs}'", "a tag": "tags => '{topic7}'", "nothing at all": ""}
 AS_AGENT = f"select set_config('request.jwt.claims', {literal(claims('bench-0'))}, false);"
 
 
