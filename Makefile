@@ -51,7 +51,7 @@ same-schema: ## compare what psql, sqlx-cli and the Supabase CLI make of the mig
 	@.ci/setup test
 	@sql-tests/same-schema
 
-bench: ## the lock path side by side (bare SQL to MCP), and with 100,000 live locks
+bench: ## the lock path side by side (bare SQL to MCP), with 100,000 live locks; how recall finds
 	@.ci/setup bench
 	@benches/run
 

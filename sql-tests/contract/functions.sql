@@ -88,6 +88,16 @@ select set_eq(
     'waiting_circle',   -- a circle of waiting may lead through repos the caller does not see; it shows nothing of those
     'seal_batches',     -- seals rows of everybody, from housekeeping too, where nobody calls
     'empty_audit_details', -- erases details of another principal's rows, for the operator's erase_audit_details
+    'weigh_words',      -- counts of terms stand in one table for all spaces; asked for the caller's, answers numbers about the caller's own words
+    'like_words',       -- part of weigh_words: words of the caller's spaces that are spelt alike
+    'count_terms',      -- the same for tags and paths
+    'memory_candidates', -- @@ is not leakproof, so no index serves it under a policy: filters by the caller's spaces, tells numbers; rows are read under the policy
+    'nearest_memories', -- the same for embeddings
+    'count_ratings',    -- the count of all agents' ratings of a memory, for one that rates it
+    'count_words',      -- part of tidy_memories
+    'archive_memories', -- the same
+    'propose_procedures', -- the same
+    'tidy_memories',    -- counts, archives and deletes memories of all repos
     'maintain'          -- the bounded housekeeping as a whole
   ],
   'coord_janitor owns exactly the functions reviewed for it');

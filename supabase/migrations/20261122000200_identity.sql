@@ -540,7 +540,7 @@ $$;
 -- The contract -------------------------------------------------------------------------
 
 create domain coord_v1.repo as text;
-comment on domain coord_v1.repo is $$host/owner/name; optional if granted just one.$$;
+comment on domain coord_v1.repo is $$host/owner/name; optional if just one.$$;
 create domain coord_v1.principal as text;
 comment on domain coord_v1.principal is $$Name of an agent, operator or auditor.
 @schema {"maxLength": 100}$$;
@@ -557,7 +557,7 @@ create domain coord_v1.profile as text;
 comment on domain coord_v1.profile is $$Name of a profile.
 @schema {"maxLength": 50}$$;
 create domain coord_v1.reason as text;
-comment on domain coord_v1.reason is $$Why, in a few words; others see it.
+comment on domain coord_v1.reason is $$Why; others see it.
 @schema {"maxLength": 500}$$;
 create domain coord_v1.token_id as text;
 comment on domain coord_v1.token_id is $$The jti claim of a token.

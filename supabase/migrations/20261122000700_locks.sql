@@ -1037,7 +1037,7 @@ $$;
 
 create domain coord_v1.paths as text[];
 comment on domain coord_v1.paths is $$src/a.rs, src/ with all below it, or ./ for everything.
-@schema {"minItems": 1, "maxItems": 64}$$;
+@schema {"maxItems": 64}$$;
 create domain coord_v1.lock_mode as text;
 comment on domain coord_v1.lock_mode is $$shared keeps others from editing what you read.
 @schema {"enum": ["exclusive", "shared"]}$$;
@@ -1066,7 +1066,7 @@ create function coord_v1.acquire_lock(
   wait_seconds coord_v1.wait_seconds default 0
 ) returns jsonb language sql
 return coord.acquire_lock(repo, paths, mode, ttl_seconds, reason, wait_seconds);
-comment on function coord_v1.acquire_lock is $$Lock files or directories before editing them, all or nothing. held: somebody else has them; blockers says who and how long.
+comment on function coord_v1.acquire_lock is $$Lock files or directories before editing, all or nothing. held: blockers says who has them, for how long.
 Answers acquired, renewed (yours already, extended) or held (somebody else's).
 A path is a file (src/a.rs), a directory with all below it (src/), everything (./), a glob, which locks the directory it stands in (widened says which), or a resource with a scheme of path_schemes (port:5432).
 Owner is the session. blockers shows about 20 at most; one that is `waiting` is in line before you. Each lock has a fence: a number that rises with every new holder; pass it to verify_locks before you commit.

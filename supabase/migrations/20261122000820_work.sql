@@ -805,7 +805,7 @@ begin
       'tasks', v_tasks, 'reasons', coord.why_none(v_call, cardinality(v_passed), v_lacking), 'retry_after_seconds', 5)
       || case when p_wait_seconds > 0 then jsonb_build_object('wait_seconds_left', p_wait_seconds,
         'next', 'Make the same call again every few seconds while you want to wait.')
-      else jsonb_build_object('next', 'Nothing for you now. Ask again later, or with wait_seconds.') end, p_audited => v_reclaimed);
+      else jsonb_build_object('next', 'Nothing for you now. Ask again later, or with wait_seconds.') end, p_audited => false);
   end if;
   -- A short lease needs renewals as often.
   if v_lease / 4 < v_session.renew_every then

@@ -239,7 +239,7 @@ declare
 begin
   select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
     'agent', m.agent, 'agent_type', m.agent_type, 'session_id', m.id, 'status', m.status, 'capabilities', m.capabilities,
-    'repo', case when m.repo = any (v_repos) or p_repos = '*' then m.repo end,
+    'repo', case when m.repo = any (v_repos) or p_repos = '*' then m.repo end, 'metadata', m.metadata,
     'opened_at', m.opened_at, 'seen_at', m.renewed_at, 'busy_until', case when m.busy_until > v_now then m.busy_until end, 'end_reason', m.end_reason,
     'locks', (select count(*) from coord.locks l where l.agent = m.agent and l.session_id = m.id and l.session_live and l.expires_at > v_now
       and (p_repos = '*' or l.repo = any (v_repos))),
