@@ -299,7 +299,8 @@ begin
     v_claims ->> 'session_id',
     nullif(current_setting('request.headers', true), '')::jsonb ->> 'x-session-id',
     v_claims ->> 'jti');
-  if v_session !~ '^[[:graph:]]([[:print:]]{0,126}[[:graph:]])?$' then
+  -- Not as one pattern with {0,126}, which costs 18 times as much.
+  if length(v_session) not between 1 and 128 or v_session ~ '[^[:print:]]|^[^[:graph:]]|[^[:graph:]]$' then
     perform coord.fail('session_id_invalid');
   end if;
 

@@ -239,11 +239,16 @@ return date_bin('5 minutes', p_at, '2000-01-01 00:00+00');
 comment on function coord.write_slot is 'The slot of the sliding window that a moment falls into.';
 
 create function coord.writes_left(p_agent text, p_max integer) returns integer
-language sql stable
-begin atomic
-  select p_max - coalesce(sum(w.writes), 0)::integer from coord.write_counts w
-  where w.agent = p_agent and w.slot > clock_timestamp() - interval '1 hour';
-end;
+-- PL/pgSQL, which keeps the plan: SQL that cannot be inlined is planned anew in every
+-- transaction, and that is most of what this would cost.
+language plpgsql stable
+as $$
+begin
+  return p_max - (
+    select coalesce(sum(w.writes), 0)::integer from coord.write_counts w
+    where w.agent = p_agent and w.slot > clock_timestamp() - interval '1 hour');
+end
+$$;
 comment on function coord.writes_left is 'Writes that an agent has left in this hour.';
 
 create function coord.seconds_to_write(p_agent text) returns integer

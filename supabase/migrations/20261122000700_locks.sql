@@ -286,14 +286,17 @@ return jsonb_build_object('path', p_lock.path, 'mode', p_lock.mode, 'fence', p_l
 comment on function coord.describe_grant is 'A lock as its holder is told.';
 
 create function coord.locks_held(p_agent text, p_most integer) returns integer
-language sql stable
-begin atomic
-  select count(*)::integer from (
-    select from coord.locks l
-    where l.agent = p_agent and l.session_live and l.expires_at > clock_timestamp()
-    limit p_most
-  ) h;
-end;
+language plpgsql stable
+as $$
+begin
+  return (
+    select count(*) from (
+      select from coord.locks l
+      where l.agent = p_agent and l.session_live and l.expires_at > clock_timestamp()
+      limit p_most
+    ) h);
+end
+$$;
 comment on function coord.locks_held is 'Live locks of an agent in all its sessions, counted up to a limit.';
 
 create function coord.exceeded(p_call coord.call, p_limit text, p_value integer, p_asked integer) returns jsonb
@@ -473,16 +476,21 @@ $$;
 comment on function coord.stand_in_line is 'Answers a request that cannot be granted: held, queued or deadlock; null when nothing is in its way any more.';
 
 create function coord.cancel_tickets(p_agent text, p_session_id text, p_repo text, p_paths text[]) returns jsonb
-language sql
-begin atomic
+language plpgsql
+as $$
+declare
+  v_gone jsonb;
+begin
   with gone as (
     delete from coord.lock_tickets t
     where t.agent = p_agent and t.session_id = p_session_id
       and (p_repo is null or t.repo = p_repo) and (p_paths is null or t.paths && p_paths)
     returning t.number
   )
-  select jsonb_agg('W-' || g.number order by g.number) from gone g;
-end;
+  select jsonb_agg('W-' || g.number order by g.number) into v_gone from gone g;
+  return v_gone;
+end
+$$;
 comment on function coord.cancel_tickets is 'Ends tickets of a session: those with any of these paths, of this repository; all for null. Null if there were none.';
 grant execute on function coord.cancel_tickets to coord_janitor;
 

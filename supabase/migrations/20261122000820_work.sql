@@ -10,7 +10,7 @@
 --   pending, claimed -> dead       attempts used up, a dependency failed, the deadline passed
 --   pending, claimed -> cancelled  cancel_work
 -- The last three are terminal: the row moves to past_tasks, where no row is ever
--- changed. The triggers only_legal_changes say the same to every role.
+-- changed. The triggers only_legal_changes (and same_task) say the same to every role.
 --
 -- A pending task is
 --   blocked    while it has unmet dependencies (unmet > 0)
@@ -200,13 +200,17 @@ end
 $$;
 comment on function coord.refuse_task_change is 'Refuses whatever the states of a task do not know, for its owner too.';
 
--- The condition is evaluated without calling the function, so it costs next to nothing.
-create trigger only_legal_changes before update on coord.tasks
-  for each row when (
+-- The conditions are evaluated without calling the function. They are prepared anew by each
+-- update, so what a task is stands in a trigger of its own, for updates that name it.
+create trigger same_task before update of id, number, repo, task_type, title, priority, submitted_by, submitted_at, turn_at, max_attempts
+  on coord.tasks for each row when (
     (old.id, old.number, old.repo, old.task_type, old.title, old.priority, old.submitted_by, old.submitted_at, old.turn_at, old.max_attempts)
       is distinct from
       (new.id, new.number, new.repo, new.task_type, new.title, new.priority, new.submitted_by, new.submitted_at, new.turn_at, new.max_attempts)
-    or new.failures < old.failures
+  ) execute function coord.refuse_task_change();
+create trigger only_legal_changes before update on coord.tasks
+  for each row when (
+    new.failures < old.failures
     or not case
       when old.state = 'pending' and new.state = 'claimed' then new.attempt = old.attempt + 1 and new.failures = old.failures
       when old.state = 'claimed' and new.state = 'claimed' then
@@ -246,10 +250,12 @@ return 'T-' || p_number;
 comment on function coord.task_name is 'A task as people and models see it.';
 
 create function coord.task_names(p_numbers bigint[]) returns jsonb
-language sql immutable
-begin atomic
-  select coalesce(jsonb_agg('T-' || n order by n), '[]') from unnest(p_numbers) n;
-end;
+language plpgsql immutable
+as $$
+begin
+  return case when p_numbers = '{}' then jsonb '[]' else (select coalesce(jsonb_agg('T-' || n order by n), '[]') from unnest(p_numbers) n) end;
+end
+$$;
 comment on function coord.task_names is 'Tasks as people and models see them.';
 
 create function coord.task_number(p_task text) returns bigint
@@ -265,7 +271,7 @@ $$;
 comment on function coord.task_number is 'The number behind T-17.';
 
 create function coord.seconds_until(p_at timestamptz) returns integer
-language sql stable
+language sql volatile
 return ceil(extract(epoch from p_at - clock_timestamp()))::integer;
 comment on function coord.seconds_until is 'Whole seconds from now, rounded up.';
 
@@ -279,7 +285,7 @@ end;
 comment on function coord.dependency_results is 'What the dependencies of a task came to.';
 
 create function coord.describe_claim(p_task coord.tasks, p_locks jsonb) returns jsonb
-language sql stable
+language sql volatile
 return jsonb_strip_nulls(jsonb_build_object(
   'id', 'T-' || p_task.number, 'attempt', p_task.attempt, 'repo', p_task.repo, 'task_type', p_task.task_type,
   'title', p_task.title, 'description', p_task.description, 'input', p_task.input, 'priority', p_task.priority,
@@ -836,22 +842,25 @@ end
 $$;
 
 create function coord.tasks_claimed(p_agent text, p_most integer) returns integer
-language sql stable
-begin atomic
-  select count(*)::integer from (
-    select from coord.tasks t where t.agent = p_agent and t.session_live limit p_most
-  ) c;
-end;
+language plpgsql stable
+as $$
+begin
+  return (select count(*) from (select from coord.tasks t where t.agent = p_agent and t.session_live limit p_most) c);
+end
+$$;
 comment on function coord.tasks_claimed is 'Tasks that an agent has claimed in all its sessions, counted up to a limit.';
 
 create function coord.recall_tasks(p_repo text) returns void
 language plpgsql
 as $$
 begin
-  update coord.tasks t set next_at = null
-  where t.number = any (array(
-    select o.number from coord.tasks o where o.repo = p_repo and o.next_at <= clock_timestamp()
-    order by o.next_at limit 50 for no key update skip locked));
+  -- Every claim looks, and seldom finds any: to look costs a tenth of an update that changes nothing.
+  if exists (select from coord.tasks t where t.repo = p_repo and t.next_at <= clock_timestamp()) then
+    update coord.tasks t set next_at = null
+    where t.number = any (array(
+      select o.number from coord.tasks o where o.repo = p_repo and o.next_at <= clock_timestamp()
+      order by o.next_at limit 50 for no key update skip locked));
+  end if;
 end
 $$;
 comment on function coord.recall_tasks is 'Makes tasks ready whose time has come.';
@@ -881,6 +890,10 @@ declare
 begin
   perform coord.put_away(p_task, p_state, p_reason, p_result, p_error);
   if p_state = 'completed' then
+    -- Who ties a task to this one has done so before its row was locked, or finds it past.
+    if not exists (select from coord.task_dependencies d where d.depends_on = p_task.number) then
+      return v_ended;
+    end if;
     -- Children have higher numbers, or wait for a retry: locked in order, whoever completes beside us.
     for v_child_task in
       select t.* from coord.tasks t
@@ -992,12 +1005,16 @@ create function coord.release_locks_of_task(p_task coord.tasks, p_reason text) r
 language plpgsql
 as $$
 declare
-  v_paths text[] := array(
-    select l.path from coord.locks l
-    where l.agent = p_task.agent and l.session_id = p_task.session_id and l.session_live and l.task = p_task.number);
+  v_paths text[];
   v_targets text[];
   v_released jsonb;
 begin
+  if p_task.paths is null then
+    return jsonb '[]';
+  end if;
+  v_paths := array(
+    select l.path from coord.locks l
+    where l.agent = p_task.agent and l.session_id = p_task.session_id and l.session_live and l.task = p_task.number);
   if v_paths = '{}' then
     return jsonb '[]';
   end if;
@@ -1114,11 +1131,12 @@ begin
   if p_success then
     v_waiting := array(select d.task from coord.task_dependencies d where d.depends_on = v_number);
     perform coord.finish_task(v_task, 'completed', null, p_result, null);
+    if v_waiting <> '{}' then
+      v_waiting := array(select t.number from coord.tasks t where t.number = any (v_waiting) and t.unmet = 0);
+    end if;
     v_released := coord.release_locks_of_task(v_task, 'released');
-    return coord.close_call(v_call, true, 'completed', jsonb_build_object(
-      'task', p_task, 'attempt', v_task.attempt, 'released', v_released, 'unblocked', coord.task_names(array(
-        select t.number from coord.tasks t where t.number = any (v_waiting) and t.unmet = 0)),
-      'next', 'get_work for the next task.'));
+    return coord.close_call(v_call, true, 'completed', jsonb_build_object('task', p_task, 'attempt', v_task.attempt,
+      'released', v_released, 'unblocked', coord.task_names(v_waiting), 'next', 'get_work for the next task.'));
   end if;
   v_task := coord.fail_attempt(v_task, p_error, false);
   v_released := coord.release_locks_of_task(v_task, 'released');
