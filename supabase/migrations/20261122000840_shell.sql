@@ -1696,3 +1696,4 @@ $$;
 comment on function coord.read_command is 'Reads a command line: the commands that it would run, and what could not be read. The home is that of the directory it runs in.';
 
 reset role;
+notify pgrst, 'reload schema';
