@@ -7,6 +7,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -885,4 +886,237 @@ async fn submitting_and_cancelling_at_once_never_lock_each_other_out() {
         }
         shared().psql(&format!("delete from coord.task_dependencies where repo = '{repo}'; delete from coord.tasks where repo = '{repo}'"));
     }
+}
+
+// ------------------------------------------------------------------ in turn
+
+/// A submitted task: by the clock of the test, of which three minutes pass with each round, the
+/// moments before and after it was submitted.
+struct Submitted {
+    number: i64,
+    priority: usize,
+    round: usize,
+    before: f64,
+    after: f64,
+    claimed: Option<usize>,
+}
+
+const ROUND: f64 = 180.0;
+
+struct Member {
+    token: String,
+    session: &'static str,
+}
+
+impl Member {
+    fn new(agent: &str, profile: &str, repo: &str) -> Self {
+        Self {
+            token: mint(agent, profile, repo),
+            session: "in-turn",
+        }
+    }
+
+    async fn call(&self, function: &str, args: Value) -> (u16, Value) {
+        let headers = [("x-session-id", self.session)];
+        rpc(&shared().url, &self.token, function, args, &headers).await
+    }
+
+    async fn start(&self) {
+        let args = json!({"capabilities": ["rust", "docs"]});
+        let (status, answer) = self.call("start_session", args).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    /// Claims and completes one task.
+    async fn work(&self, repo: &str) -> i64 {
+        let (_, answer) = self.call("get_work", json!({"repo": repo})).await;
+        assert_eq!(answer["outcome"], "claimed", "{answer}");
+        let task = &answer["tasks"][0];
+        let done = json!({"task": task["id"], "success": true, "attempt": task["attempt"]});
+        let (_, answer) = self.call("complete_work", done).await;
+        assert_eq!(answer["outcome"], "completed", "{answer}");
+        number(task["id"].as_str().unwrap())
+    }
+
+    /// Tries everything on tasks that it may not run; gives what it was told.
+    async fn hammer(&self, repo: &str, known: &Mutex<Vec<i64>>, mut dice: Dice) -> Vec<String> {
+        let mut told = Vec::new();
+        loop {
+            let task = {
+                let known = known.lock().unwrap();
+                if known.last() == Some(&0) {
+                    return told;
+                }
+                (!known.is_empty()).then(|| name(known[dice.below(known.len())]))
+            };
+            let (function, args) = match (dice.below(5), task) {
+                (1, Some(task)) => ("complete_work", json!({"task": task, "success": false})),
+                (2, Some(task)) => ("complete_work", json!({"task": task, "success": true})),
+                (3, Some(task)) => ("return_work", json!({"task": task})),
+                (4, Some(task)) => ("renew_work", json!({"task": task})),
+                _ => ("get_work", json!({"repo": repo, "max_tasks": 10})),
+            };
+            let (status, answer) = self.call(function, args).await;
+            assert_eq!(status, 200, "{answer}");
+            told.push(format!(
+                "{function}: {}",
+                answer["outcome"].as_str().unwrap()
+            ));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// The bound: a task of priority p is passed by nothing submitted more than (p - 1) x 10 minutes after
+/// it, though urgent ones come faster than they are done; and who may not run it is in nobody's way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_waits_for_ever_and_nobody_is_in_the_way() {
+    const ROUNDS: usize = 68;
+    let repo = "git.example/queue/in-turn";
+    let limits = json!({"max_writes_per_hour": 1_000_000});
+    let kind = |trust: usize, capabilities: Value| json!({"trust": trust, "allowed": ["*"], "limits": limits, "capabilities": capabilities});
+    profile("in-turn-able", &kind(3, json!(["rust"])));
+    profile("in-turn-low", &kind(2, json!(["rust"])));
+    profile("in-turn-wrong", &kind(3, json!(["docs"])));
+    let foreman = Member::new("in-turn-foreman", "in-turn-low", repo);
+    let able: Vec<Member> = (0..4)
+        .map(|it| Member::new(&format!("able-{it}"), "in-turn-able", repo))
+        .collect();
+    for it in &able {
+        it.start().await;
+    }
+    // A zero at the end tells the others to stop.
+    let known = Arc::new(Mutex::new(Vec::new()));
+    let hammers: Vec<_> = [
+        "in-turn-low",
+        "in-turn-wrong",
+        "in-turn-low",
+        "in-turn-wrong",
+    ]
+    .into_iter()
+    .enumerate()
+    .map(|(it, profile)| {
+        let member = Member::new(&format!("hammer-{it}"), profile, repo);
+        let known = known.clone();
+        tokio::spawn(async move {
+            member.start().await;
+            member.hammer(repo, &known, Dice(it as u64)).await
+        })
+    })
+    .collect();
+
+    let mut all: Vec<Submitted> = Vec::new();
+    for round in 0..ROUNDS {
+        let mut priorities = vec![1; 6];
+        if round % 3 == 0 {
+            priorities.extend(2..=10);
+        }
+        let tasks: Vec<Value> = priorities
+            .iter()
+            .enumerate()
+            .map(|(it, priority)| {
+                json!({"key": format!("k{it}"), "title": format!("p{priority} of round {round}"), "priority": priority,
+                    "requires": {"min_trust": 3, "capabilities": ["rust"]}})
+            })
+            .collect();
+        let passed = |at: f64| at + ROUND * round as f64;
+        let before = passed(now());
+        let (status, answer) = foreman
+            .call("submit_graph", json!({"repo": repo, "tasks": tasks}))
+            .await;
+        assert_eq!(status, 200, "{answer}");
+        let after = passed(now());
+        for (it, priority) in priorities.into_iter().enumerate() {
+            let number = number(answer["tasks"][format!("k{it}")].as_str().unwrap());
+            known.lock().unwrap().push(number);
+            all.push(Submitted {
+                number,
+                priority,
+                round,
+                before,
+                after,
+                claimed: None,
+            });
+        }
+        let (a, b, c, d) = tokio::join!(
+            able[0].work(repo),
+            able[1].work(repo),
+            able[2].work(repo),
+            able[3].work(repo)
+        );
+        for number in [a, b, c, d] {
+            let task = all.iter_mut().find(|it| it.number == number).unwrap();
+            assert!(task.claimed.replace(round).is_none());
+        }
+        shared().psql(&format!(
+            "set session_replication_role = replica;
+             update coord.tasks set submitted_at = submitted_at - interval '{ROUND} s', turn_at = turn_at - interval '{ROUND} s'
+             where repo = '{repo}'"
+        ));
+    }
+    known.lock().unwrap().push(0);
+
+    let (mut passes, mut late) = (0, 0.0_f64);
+    for taken in all.iter().filter(|it| it.claimed.is_some()) {
+        let at = taken.claimed.unwrap();
+        // Those that were there and not taken in this round.
+        for waited in all
+            .iter()
+            .filter(|it| it.round <= at && it.claimed.is_none_or(|it| it > at))
+        {
+            let after = taken.before - waited.after;
+            let bound = (waited.priority - 1) as f64 * 600.0;
+            assert!(
+                after <= bound,
+                "priority {} was passed by one submitted {after} s after it",
+                waited.priority
+            );
+            if after > 0.0 {
+                passes += 1;
+                late = late.max(after / bound);
+            }
+        }
+    }
+    let first = |priority| all.iter().find(|it| it.priority == priority).unwrap();
+    assert!(
+        first(10).claimed.is_some(),
+        "the last priority has had its turn"
+    );
+    let waiting = all
+        .iter()
+        .filter(|it| it.priority == 1 && it.claimed.is_none())
+        .count();
+    assert!(
+        passes > 0 && waiting > 0,
+        "urgent ones passed others, and more of them came than were done"
+    );
+    println!(
+        "{} tasks, {passes} passes, the latest at {:.0} % of its bound; priority 10 had its turn in round {}, {waiting} urgent ones still wait",
+        all.len(),
+        late * 100.0,
+        first(10).claimed.unwrap()
+    );
+
+    let mut told = HashMap::new();
+    for hammer in hammers {
+        for words in hammer.await.unwrap() {
+            *told.entry(words).or_insert(0) += 1;
+        }
+    }
+    println!("those who may not were told {told:?}");
+    let mut words: Vec<&str> = told.keys().map(String::as_str).collect();
+    words.sort_unstable();
+    let refused = [
+        "complete_work: not_yours",
+        "get_work: none",
+        "renew_work: not_yours",
+        "return_work: not_yours",
+    ];
+    assert_eq!(words, refused);
+    // And their trying has left no trace on any task.
+    let touched = shared().psql(&format!(
+        "select number, state, agent, attempt, failures from coord_v1.tasks where repo = '{repo}' and not
+           (state = 'pending' and attempt = 0 and next_at is null or state = 'completed' and attempt = 1 and failures = 0 and agent like 'able-%')"
+    ));
+    assert_eq!(touched, "");
 }
