@@ -56,7 +56,7 @@ same-schema: ## compare what psql, sqlx-cli and the Supabase CLI make of the mig
 	@.ci/setup test
 	@sql-tests/same-schema
 
-bench: ## the lock path side by side (bare SQL to MCP), with 100,000 live locks; how recall finds
+bench: ## the lock path side by side (bare SQL to MCP), with 100,000 live locks; the queue beside others; how recall finds
 	@.ci/setup bench
 	@benches/run
 
