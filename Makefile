@@ -7,7 +7,7 @@ CARGO ?= cargo
 coord = $(CARGO) run --quiet --profile $(PROFILE) --
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo test test-sql lint migrate migrate-info same-schema bench clean
+.PHONY: help up down status demo test test-sql test-clients lint migrate migrate-info same-schema bench guard-score clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; \
@@ -36,6 +36,11 @@ test-sql: ## the SQL tests alone (Docker where an engine answers, else locally)
 	@.ci/setup test
 	@sql-tests/run
 
+test-clients: ## the real Claude Code, Codex and Aider with our hooks, against a scripted model (downloads them)
+	@.ci/setup up
+	@$(CARGO) build --profile $(PROFILE)
+	@. .ci/lib.sh && COORD_TEST_CACHE=$$cache/tests tests/agents/run target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/coord
+
 lint: ## formatting, clippy, squawk, the catalog's rules, plpgsql_check, compose
 	@.ci/setup test
 	@.ci/lint
@@ -51,9 +56,12 @@ same-schema: ## compare what psql, sqlx-cli and the Supabase CLI make of the mig
 	@.ci/setup test
 	@sql-tests/same-schema
 
-bench: ## the lock path side by side (bare SQL to MCP), and with 100,000 live locks
+bench: ## the lock path side by side (bare SQL to MCP), with 100,000 live locks; the queue beside others; how recall finds
 	@.ci/setup bench
 	@benches/run
+
+guard-score: ## recall and precision of the guardrails on GUARD_CORPUS, in the database that PG* names
+	@python3 benches/guard_score.py --times
 
 clean: ## remove what was built (the stack's data and the cache stay)
 	@$(CARGO) clean

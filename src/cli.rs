@@ -1,5 +1,7 @@
 //! The command line: its grammar, and the one place where a command is started and its end told.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::parser::ValueSource;
@@ -50,10 +52,16 @@ pub fn said(flag: &str) -> bool {
 /// Parses the process's arguments, runs the command and says what went wrong.
 #[must_use]
 pub fn main() -> ExitCode {
-    let argv = commands::call::gathered(std::env::args_os().collect());
-    let cli = match Cli::try_parse_from(argv) {
+    let argv = commands::call::gathered(as_shell(std::env::args_os().collect()));
+    let cli = match Cli::try_parse_from(&argv) {
         Ok(cli) => cli,
-        Err(error) => return tell(&error).into(),
+        Err(error) => {
+            if let Some(answer) = commands::hook::misused(&argv, &error) {
+                println!("{answer}");
+                return Exit::Done.into();
+            }
+            return tell(&error).into();
+        }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -76,6 +84,15 @@ pub fn main() -> ExitCode {
     // Standard input may still block a reader thread; the process is done all the same.
     runtime.shutdown_background();
     exit.into()
+}
+
+/// Called by the name of a shell, it is one: `coord-sh -c LINE` is `coord run -c LINE`.
+fn as_shell(mut argv: Vec<OsString>) -> Vec<OsString> {
+    let name = argv.first().map(Path::new).and_then(Path::file_name);
+    if name.is_some_and(|name| name == "coord-sh") {
+        argv.insert(1, "run".into());
+    }
+    argv
 }
 
 /// Prints what clap has to say: help, or what is wrong with the arguments.

@@ -15,6 +15,8 @@ pub enum Exit {
     Unreachable,
     /// 4: the server failed.
     Server,
+    /// That of a program which was run in its place.
+    Of(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -25,6 +27,7 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 2,
             Exit::Unreachable => 3,
             Exit::Server => 4,
+            Exit::Of(code) => code,
         })
     }
 }

@@ -2,16 +2,19 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Ends with the first SIGINT or SIGTERM after it was first polled.
-pub async fn stop() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
+/// Ends with the first SIGINT or SIGTERM after this call, awaited or not yet.
+pub fn stop() -> impl Future<Output = ()> {
+    let signals = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    );
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }

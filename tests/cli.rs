@@ -4,92 +4,11 @@
 mod support;
 
 use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
+use support::cli::{Agent, Ran, operator};
 use support::{coord, shared, told};
-
-/// An agent of this name with a token, and a repository of its own: tests share the stack.
-struct Agent {
-    token: String,
-    repo: String,
-}
-
-impl Agent {
-    fn new(name: &str, repo: &str) -> Self {
-        let repo = format!("git.example/cli/{repo}");
-        Self {
-            token: shared().mint(name, "test-client", &repo),
-            repo,
-        }
-    }
-
-    fn coord(&self) -> Command {
-        let mut command = coord();
-        command
-            .env("COORD_URL", &shared().url)
-            .env("COORD_TOKEN", &self.token)
-            .env("COORD_REPO", &self.repo);
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Ran {
-        Ran::of(self.coord().args(args))
-    }
-}
-
-fn operator(args: &[&str]) -> Ran {
-    Ran::of(shared().coord().args(args))
-}
-
-/// How a command ended and what it said.
-struct Ran {
-    output: Output,
-    args: String,
-}
-
-impl Ran {
-    fn of(command: &mut Command) -> Self {
-        Self {
-            output: command.output().unwrap(),
-            args: format!("{command:?}"),
-        }
-    }
-
-    #[track_caller]
-    fn exits(self, code: i32) -> Self {
-        let said = told(&self.output);
-        assert_eq!(
-            self.output.status.code(),
-            Some(code),
-            "{}\n{said}",
-            self.args
-        );
-        self
-    }
-
-    fn out(&self) -> String {
-        String::from_utf8(self.output.stdout.clone()).unwrap()
-    }
-
-    fn err(&self) -> String {
-        String::from_utf8(self.output.stderr.clone()).unwrap()
-    }
-
-    #[track_caller]
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out()).unwrap_or_else(|_| panic!("{}", told(&self.output)))
-    }
-
-    #[track_caller]
-    fn says(self, words: &[&str]) -> Self {
-        let said = told(&self.output);
-        for word in words {
-            assert!(said.contains(word), "{word}: {}\n{said}", self.args);
-        }
-        self
-    }
-}
 
 #[test]
 fn every_function_of_the_catalogue_has_help() {

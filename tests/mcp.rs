@@ -2,27 +2,19 @@
 //! clients, the bridge, and a stack of its own behind it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 mod support;
+use support::mcp::{Client, bridge, text};
 use support::{COORD, Stack, clients, coord, script, shared, told};
 
 const REPO: &str = "local/playground";
-const SOON: Duration = Duration::from_secs(15);
-
-/// A bridge to this stack, for its first agent.
-fn bridge(stack: &Stack) -> Command {
-    let mut command = stack.coord();
-    command.arg("mcp").env_remove("CLAUDE_CODE_SESSION_ID");
-    command.env("COORD_CACHE_DIR", stack.home.join("cache-of-tests"));
-    command
-}
 
 fn token(stack: &Stack) -> String {
     support::read(&stack.home.join("tokens/agent-1.jwt"))
@@ -43,138 +35,6 @@ fn ok(command: &mut Command) -> Output {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", told(&output));
     output
-}
-
-// ------------------------------------------------- a client of a dozen lines
-
-/// Speaks the protocol line by line, where a test needs what no SDK would do.
-struct Client {
-    bridge: Child,
-    input: Option<ChildStdin>,
-    lines: Receiver<Value>,
-    news: Vec<Value>,
-    last: u64,
-}
-
-impl Client {
-    /// Starts the bridge and shakes hands.
-    fn connect(command: &mut Command) -> Self {
-        let mut client = Self::start(command);
-        client.hello();
-        client
-    }
-
-    fn start(command: &mut Command) -> Self {
-        let mut bridge = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(bridge.stdout.take().unwrap());
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                // Nothing but the protocol may come out of there.
-                if sender.send(serde_json::from_str(&line).unwrap()).is_err() {
-                    return;
-                }
-            }
-        });
-        Self {
-            input: bridge.stdin.take(),
-            bridge,
-            lines,
-            news: Vec::new(),
-            last: 0,
-        }
-    }
-
-    fn hello(&mut self) -> Value {
-        let params = json!({"protocolVersion": "2025-06-18", "capabilities": {},
-                            "clientInfo": {"name": "test", "version": "1"}});
-        let hello = self.ask("initialize", &params);
-        self.write(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
-        hello
-    }
-
-    fn write(&mut self, message: &Value) {
-        let input = self.input.as_mut().unwrap();
-        writeln!(input, "{message}").unwrap();
-        input.flush().unwrap();
-    }
-
-    fn ask(&mut self, method: &str, params: &Value) -> Value {
-        self.last += 1;
-        let id = self.last;
-        self.write(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
-        loop {
-            let message = self.lines.recv_timeout(SOON).expect(method);
-            if message["id"] == json!(id) {
-                return message["result"].clone();
-            }
-            self.news.push(message);
-        }
-    }
-
-    fn call(&mut self, tool: &str, args: &Value) -> Value {
-        self.ask("tools/call", &json!({"name": tool, "arguments": args}))
-    }
-
-    fn lock(&mut self, path: &str) -> Value {
-        let result = self.call("acquire_lock", &json!({"repo": REPO, "paths": [path]}));
-        assert_eq!(result["isError"], json!(false), "{result}");
-        serde_json::from_str(text(&result)).unwrap()
-    }
-
-    fn tools(&mut self) -> Vec<String> {
-        let listing = self.ask("tools/list", &json!({}));
-        let tools = listing["tools"].as_array().unwrap();
-        let name = |tool: &Value| tool["name"].as_str().unwrap().to_owned();
-        tools.iter().map(name).collect()
-    }
-
-    /// Waits for a notification.
-    fn hear(&mut self, method: &str) -> Value {
-        let until = Instant::now() + SOON;
-        loop {
-            let heard = self.news.iter().position(|news| news["method"] == method);
-            if let Some(heard) = heard {
-                return self.news.remove(heard);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            self.news.push(self.lines.recv_timeout(left).expect(method));
-        }
-    }
-
-    /// Ends the input, as a client does that goes, and waits for the bridge.
-    fn leave(mut self) {
-        drop(self.input.take());
-        assert!(self.wait().success());
-    }
-
-    fn wait(&mut self) -> std::process::ExitStatus {
-        let until = Instant::now() + SOON;
-        loop {
-            if let Some(status) = self.bridge.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < until, "the bridge does not end");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.bridge.kill();
-        let _ = self.bridge.wait();
-    }
-}
-
-fn text(result: &Value) -> &str {
-    assert!(result.get("structuredContent").is_none(), "{result}");
-    result["content"][0]["text"].as_str().unwrap()
 }
 
 /// A bridge over HTTP, and where it is.
@@ -521,25 +381,18 @@ fn in_line(stack: &Stack, path: &str) -> String {
 }
 
 impl Client {
-    /// Asks for a lock and a place in line, without waiting for the answer.
-    fn line_up(&mut self, path: &str) -> u64 {
-        self.last += 1;
-        let id = self.last;
-        let params = json!({"name": "acquire_lock", "_meta": {"progressToken": "line"},
-            "arguments": {"paths": [path], "wait_seconds": 600}});
-        self.write(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}));
-        id
+    fn lock(&mut self, path: &str) -> Value {
+        let result = self.call("acquire_lock", &json!({"repo": REPO, "paths": [path]}));
+        assert_eq!(result["isError"], json!(false), "{result}");
+        serde_json::from_str(text(&result)).unwrap()
     }
 
-    /// The answer to an earlier request.
-    fn answer(&mut self, id: u64) -> Value {
-        loop {
-            let message = self.lines.recv_timeout(SOON).unwrap();
-            if message["id"] == id {
-                return message["result"].clone();
-            }
-            self.news.push(message);
-        }
+    /// Asks for a lock and a place in line, without waiting for the answer.
+    fn line_up(&mut self, path: &str) -> u64 {
+        self.begin(
+            "acquire_lock",
+            &json!({"paths": [path], "wait_seconds": 600}),
+        )
     }
 }
 
@@ -589,10 +442,7 @@ fn a_wait_that_the_client_cancels_leaves_the_line() {
     let waiting = client.line_up("wait-2");
     client.hear("notifications/progress");
     assert_eq!(in_line(stack, "wait-2"), "1");
-    client.write(
-        &json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
-        "params": {"requestId": waiting, "reason": "changed my mind"}}),
-    );
+    client.cancel(waiting);
     support::eventually("the line is empty", || in_line(stack, "wait-2") == "0");
 
     // So it does when the client goes in the middle of it.
@@ -628,5 +478,151 @@ fn a_call_waits_no_longer_than_a_client_may_be_kept() {
     );
     // The place is kept for the next call.
     assert_eq!(in_line(stack, "wait-3"), "1");
+    client.leave();
+}
+
+// ---------------------------------------------------------------------- work
+
+/// A call for work of one type, which no other test has.
+fn work(kind: &str) -> Value {
+    json!({"task_types": [kind], "wait_seconds": 600})
+}
+
+fn submit(stack: &Stack, kind: &str) {
+    let args = json!({"title": "do it", "task_type": kind});
+    assert_eq!(
+        rpc(stack, "submitter", "submit_work", args)["outcome"],
+        "submitted"
+    );
+}
+
+fn state(stack: &Stack, kind: &str) -> String {
+    stack.psql(&format!(
+        "select string_agg(state, ' ') from coord_v1.tasks where task_type = '{kind}'"
+    ))
+}
+
+#[test]
+fn one_call_waits_until_there_is_work() {
+    let stack = shared();
+    let mut client = Client::connect(&mut bridge(stack));
+    let waiting = client.begin("get_work", &work("wait-a"));
+    let news = client.hear("notifications/progress");
+    let message = news["params"]["message"].as_str().unwrap();
+    assert!(message.starts_with("nothing to claim yet: "), "{message}");
+    assert!(news["params"]["total"].as_f64().unwrap() > 590.0, "{news}");
+    assert_eq!(client.lock("work-other")["outcome"], "acquired");
+    submit(stack, "wait-a");
+    let result = client.answer(waiting);
+    let answer: Value = serde_json::from_str(text(&result)).unwrap();
+    assert_eq!(
+        (&answer["outcome"], &answer["tasks"][0]["attempt"]),
+        (&json!("claimed"), &json!(1))
+    );
+    // What the process held comes back with its end.
+    client.leave();
+    assert_eq!(state(stack, "wait-a"), "pending");
+}
+
+#[test]
+fn who_cancels_the_wait_for_work_gets_none() {
+    let stack = shared();
+    let mut client = Client::connect(&mut bridge(stack));
+    let waiting = client.begin("get_work", &work("wait-b"));
+    client.hear("notifications/progress");
+    client.cancel(waiting);
+    submit(stack, "wait-b");
+    // Longer than two polls are apart.
+    std::thread::sleep(Duration::from_secs(7));
+    assert_eq!(state(stack, "wait-b"), "pending");
+    client.leave();
+}
+
+#[test]
+fn a_call_for_work_waits_no_longer_than_a_client_may_be_kept() {
+    let stack = shared();
+    let mut client = Client::connect(bridge(stack).args(["--patience", "7"]));
+    let waiting = client.begin("get_work", &work("wait-c"));
+    let result = client.answer(waiting);
+    let answer: Value = serde_json::from_str(text(&result)).unwrap();
+    assert_eq!(answer["outcome"], "none");
+    // What is left of the wait, for the next call.
+    let left = answer["wait_seconds_left"].as_i64().unwrap();
+    assert!((590..600).contains(&left), "{answer}");
+
+    let waiting = client.begin(
+        "get_work",
+        &json!({"task_types": ["wait-c"], "wait_seconds": 1}),
+    );
+    let result = client.answer(waiting);
+    let answer: Value = serde_json::from_str(text(&result)).unwrap();
+    assert_eq!(answer["outcome"], "none");
+    assert!(answer.get("wait_seconds_left").is_none(), "{answer}");
+    client.leave();
+}
+
+#[test]
+fn what_is_going_on_can_be_read_and_how_to_work_be_asked() {
+    let stack = shared();
+    let repo = "local/reading";
+    let token = stack.mint("reader", "cli", repo);
+    let mut client = Client::connect(
+        bridge(stack)
+            .env("COORD_TOKEN", &token)
+            .env("COORD_REPO", repo),
+    );
+    let submitted = client.call("submit_work", &json!({"title": "read me"}));
+    let submitted: Value = serde_json::from_str(text(&submitted)).unwrap();
+    let call = stack.rpc(
+        &token,
+        "write_handoff",
+        json!({"summary": "half done"}),
+        &[],
+    );
+    let written = tokio::runtime::Runtime::new().unwrap().block_on(call).1;
+    assert_eq!(written["outcome"], "written");
+
+    let listed = client.ask("resources/list", &json!({}));
+    let uris: Vec<&str> = (listed["resources"].as_array().unwrap().iter())
+        .map(|it| it["uri"].as_str().unwrap())
+        .collect();
+    let mut read = |uri: &str| {
+        assert!(uris.contains(&uri), "{uri}: {listed}");
+        let result = client.ask("resources/read", &json!({"uri": uri}));
+        let text = result["contents"][0]["text"].as_str().unwrap();
+        serde_json::from_str::<Value>(text).unwrap()
+    };
+    let pending = read("work://pending");
+    assert_eq!(pending["tasks"][0]["task"], submitted["task"], "{pending}");
+    let agents = read("agents://active");
+    assert!(
+        agents["agents"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|it| it["agent"] == "reader"),
+        "{agents}"
+    );
+    let handoffs = read("handoffs://recent");
+    assert_eq!(
+        handoffs["handoffs"][0]["summary"], "half done",
+        "{handoffs}"
+    );
+
+    let listed = client.ask("prompts/list", &json!({})).to_string();
+    for (name, words) in [
+        ("start_work", "get_work claims one task"),
+        ("finish_work", "write_handoff"),
+    ] {
+        assert!(listed.contains(name), "{listed}");
+        let prompt = client.ask("prompts/get", &json!({"name": name, "arguments": {}}));
+        assert!(
+            prompt["messages"][0]["content"]["text"]
+                .as_str()
+                .unwrap()
+                .contains(words),
+            "{prompt}"
+        );
+    }
     client.leave();
 }

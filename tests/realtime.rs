@@ -464,25 +464,26 @@ fn a_purge_tells_a_key_and_purges_released_rows_alone() {
 }
 
 #[test]
-fn of_all_our_tables_the_locks_alone_are_published() {
+fn of_all_our_tables_locks_and_tasks_alone_are_published() {
     assert_eq!(
         db().psql(
             "postgres",
-            "select string_agg(schemaname || '.' || tablename, ' ') from pg_publication_tables
+            "select string_agg(schemaname || '.' || tablename, ' ' order by tablename) from pg_publication_tables
              where pubname = 'supabase_realtime'"
         ),
-        "coord.locks",
-        "not lock_tickets, not past_locks, not the audit"
+        "coord.locks coord.past_tasks coord.tasks",
+        "not lock_tickets, not past_locks, not sessions, not the audit"
     );
     // Realtime passes nothing on of a table without a primary key, and a DELETE of one with
     // REPLICA IDENTITY FULL would carry the row to everybody.
     assert_eq!(
         db().psql(
             "postgres",
-            "select c.relreplident, a.attname, a.atttypid::regtype from pg_index i
+            "select distinct c.relreplident, a.attname, a.atttypid::regtype from pg_index i
              join pg_class c on c.oid = i.indrelid
              join pg_attribute a on a.attrelid = c.oid and a.attnum = any (i.indkey)
-             where c.oid = 'coord.locks'::regclass and i.indisprimary"
+             where c.oid in (select format('%I.%I', schemaname, tablename)::regclass from pg_publication_tables
+               where pubname = 'supabase_realtime') and i.indisprimary"
         ),
         "d|id|uuid"
     );

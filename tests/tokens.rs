@@ -493,8 +493,13 @@ async fn nobody_may_ask_for_health_and_nothing_else() {
                 continue;
             }
             assert_refused(name, &post);
-            // A function that writes is not for GET, whoever asks.
-            assert!([401, 403, 405].contains(&got.0), "GET {name}: {got:?}");
+            // A function that writes is not for GET, whoever asks; one that takes the raw body is not found.
+            let expected: &[u16] = if function.args.is_empty() {
+                &[401, 403, 404, 405]
+            } else {
+                &[401, 403, 405]
+            };
+            assert!(expected.contains(&got.0), "GET {name}: {got:?}");
         }
         for (view, columns) in &views {
             assert_refused(view, &get(view, token).await);
@@ -646,6 +651,10 @@ fn no_function_takes_an_identity_from_its_caller() {
         "register_agent takes a type and a role, so this looks at the wrong place"
     );
     for function in taking {
+        // A read: agent says whose words, among those that the caller may read anyway.
+        if function.name == "read_handoff" {
+            continue;
+        }
         assert_eq!(
             function.roles,
             ["coord_operator"],

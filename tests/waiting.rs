@@ -1,4 +1,4 @@
-//! `coord lock acquire --wait` does what a person expects.
+//! `coord lock acquire --wait` and `coord work claim --wait` do what a person expects.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
@@ -37,7 +37,14 @@ fn in_line(path: &str) -> String {
 
 /// Starts to wait, and gives what it says first.
 fn wait(session: &str, path: &str, time: &str) -> (Child, String) {
-    let mut child = lock(session, &["acquire", path, "--wait", time, "--json"])
+    begin(&mut lock(
+        session,
+        &["acquire", path, "--wait", time, "--json"],
+    ))
+}
+
+fn begin(command: &mut Command) -> (Child, String) {
+    let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -132,4 +139,81 @@ fn a_circle_is_told_and_shown() {
     eventually("e is free", || {
         run("d3", &["acquire", "e"]).status.success()
     });
+}
+
+// ---------------------------------------------------------------------- work
+
+/// `coord work` as an agent in a repository of its own.
+fn work(agent: &str, args: &[&str]) -> Command {
+    let repo = format!("{REPO}-{agent}");
+    let token = shared().mint(agent, "test-client", &repo);
+    let mut command = shared().coord();
+    command
+        .arg("work")
+        .args(args)
+        .args(["--repo", &repo, "--session", "s"])
+        .env("COORD_TOKEN", token);
+    command
+}
+
+#[test]
+fn it_waits_for_work_says_why_there_is_none_and_gets_it() {
+    let (child, line) = begin(&mut work("w1", &["claim", "--wait", "60", "--json"]));
+    assert!(
+        line.contains("nothing to claim yet: the queue is empty"),
+        "{line}"
+    );
+    let submitted = work("w1", &["submit", "a task"]).output().unwrap();
+    assert!(submitted.status.success(), "{}", told(&submitted));
+    let (code, claimed) = answer(child);
+    assert_eq!((code, &claimed["outcome"]), (Some(0), &"claimed".into()));
+    assert_eq!(claimed["tasks"][0]["title"], "a task");
+}
+
+#[test]
+fn two_that_wait_for_one_task_do_not_both_get_it() {
+    let (mut first, _) = begin(&mut work("w2", &["claim", "--wait", "60", "--json"]));
+    let (mut second, _) = begin(&mut work("w2", &["claim", "--wait", "60", "--json"]));
+    assert!(
+        work("w2", &["submit", "a task"])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut ended = 0;
+    eventually("one of them has it", || {
+        let done = |child: &mut Child| child.try_wait().unwrap().is_some();
+        ended = usize::from(done(&mut first)) + usize::from(done(&mut second));
+        ended > 0
+    });
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    let claims =
+        shared().psql("select attempt from coord.tasks where repo = 'git.example/waiting/app-w2'");
+    assert_eq!((ended, claims.as_str()), (1, "1"));
+    for child in [&mut first, &mut second] {
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn when_the_time_is_over_there_is_none() {
+    let began = std::time::Instant::now();
+    let output = work("w3", &["claim", "--wait", "2", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    let waited = began.elapsed().as_secs_f64();
+    assert!((1.0..8.0).contains(&waited), "{waited}");
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["outcome"], "none");
+    assert!(answer.get("wait_seconds_left").is_none(), "{answer}");
+}
+
+#[test]
+fn an_interrupt_ends_the_wait_for_work() {
+    let (child, _) = begin(&mut work("w4", &["claim", "--wait", "600", "--json"]));
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    let (code, answer) = answer(child);
+    assert_eq!((code, &answer["outcome"]), (Some(1), &"none".into()));
 }

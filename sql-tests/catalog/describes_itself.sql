@@ -6,22 +6,22 @@ select no_plan();
 create temp table catalog as select tests.as_agent('agent-a', $$coord_v1.tool_catalog('core')$$) as core, tests.as_agent('agent-a', 'coord_v1.tool_catalog()') as whole,
   tests.as_operator('coord_v1.tool_catalog()') as operator;
 
-select is((select jsonb_agg(t -> 'name') from jsonb_array_elements(core -> 'tools') t), '["acquire_lock", "check_locks", "complete_work", "get_work", "release_lock", "submit_work"]', 'core is short') from catalog;
+select is((select jsonb_agg(t -> 'name') from jsonb_array_elements(core -> 'tools') t), '["acquire_lock", "check_locks", "complete_work", "get_work", "recall", "release_lock", "remember", "submit_work"]', 'core is short') from catalog;
 select cmp_ok((select sum(octet_length(json_strip_nulls((t - 'help' - 'toolset')::json)::text)) / 4 from jsonb_array_elements(core -> 'tools') t), '<=', 1500::bigint, 'and at most 1,500 tokens') from catalog;
 select ok(not exists (select from jsonb_array_elements(whole -> 'tools') t where t ->> 'name' = 'register_agent'), 'an agent is not shown what it may not call') from catalog;
 select ok(exists (select from jsonb_array_elements(operator -> 'tools') t where t ->> 'name' = 'register_agent'), 'an operator is') from catalog;
 select is((select t -> 'inputSchema' from jsonb_array_elements(core -> 'tools') t where t ->> 'name' = 'acquire_lock'),
   '{"type": "object", "required": ["paths"], "properties": {
-    "paths": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 64, "description": "src/a.rs, src/ with all below it, or ./ for everything."},
-    "repo": {"type": "string", "description": "host/owner/name; optional if granted just one."},
+    "paths": {"type": "array", "items": {"type": "string"}, "maxItems": 64, "description": "src/a.rs, src/ with all below it, or ./ for everything."},
+    "repo": {"type": "string", "description": "host/owner/name; optional if just one."},
     "mode": {"type": "string", "enum": ["exclusive", "shared"], "default": "exclusive", "description": "shared keeps others from editing what you read."},
     "ttl_seconds": {"type": "integer", "minimum": 30, "maximum": 28800, "default": 1800, "description": "Lease in seconds."},
     "wait_seconds": {"type": "integer", "minimum": 0, "maximum": 3600, "default": 0, "description": "Wait in line so long."},
-    "reason": {"type": "string", "maxLength": 500, "description": "Why, in a few words; others see it."}}}'::jsonb, 'arguments with types, ranges, enums and defaults') from catalog;
+    "reason": {"type": "string", "maxLength": 500, "description": "Why; others see it."}}}'::jsonb, 'arguments with types, ranges, enums and defaults') from catalog;
 select is((select t -> 'annotations' from jsonb_array_elements(core -> 'tools') t where t ->> 'name' = 'check_locks'), '{"readOnlyHint": true, "openWorldHint": false}', 'a read says so') from catalog;
 select is((select t #>> '{annotations,destructiveHint}' from jsonb_array_elements(whole -> 'tools') t where t ->> 'name' = 'force_release_lock'), 'true', 'so does what takes away') from catalog;
 select is((select string_agg(format('%s %s', r ->> 'uri', r ->> 'function'), ', ') from jsonb_array_elements(core -> 'resources') r),
-  'agents://active discover_agents, handoffs://recent read_handoff, locks://current check_locks, work://pending work_pending', 'resources') from catalog;
+  'agents://active discover_agents, handoffs://recent read_handoff, locks://current check_locks, memories://recent recall, work://pending work_pending', 'resources') from catalog;
 select is((select string_agg(format('%s %s %s', p ->> 'name', p ->> 'function', p #>> '{arguments,0,name}'), ', ') from jsonb_array_elements(core -> 'prompts') p),
   'finish_work prompt_finish_work , start_editing prompt_start_editing task, start_work prompt_start_work task_types', 'and prompts') from catalog;
 select cmp_ok(length(core ->> 'instructions'), '<=', 600, 'instructions of at most 600 characters') from catalog;

@@ -18,6 +18,9 @@ group by 1, 2, 3;
 
 -- Findings that are right about the code and still no defect; each says why.
 create temp table allowed (signature text, message text, why text);
+insert into allowed values
+  ('coord.like_words(text,text[])', 'OUT variable % is maybe unmodified', 'return query execute fills them: the schema of pg_trgm is known at run time only'),
+  ('coord.nearest_memories(real[],text[])', 'OUT variable % is maybe unmodified', 'the same for pgvector');
 
 select cmp_ok((select count(*) from checked), '>', 0::bigint, 'there are functions to check');
 select is(

@@ -10,7 +10,11 @@ select tests.as_agent(agent, $$coord_v1.acquire_lock('{held,gone}', reason => 'a
   tests.as_agent(agent, $$coord_v1.release_lock('{gone}')$$) ->> 'outcome' as quiet2,
   tests.as_agent(agent, $$coord_v1.acquire_lock('{held}', wait_seconds => 60)$$, '{"x-session-id": "second"}') ->> 'outcome' as quiet3,
   tests.as_agent(agent, $$coord_v1.check_network('example.com')$$) ->> 'decision' as quiet4,
-  tests.as_agent(agent, $$coord_v1.submit_changeset(repeat('a', 40), repeat('b', 40), '{a/secret}')$$) ->> 'outcome' as quiet5
+  tests.as_agent(agent, format('coord_v1.rate_memory(%L, true)', tests.as_agent(agent, $$coord_v1.remember('a secret')$$) ->> 'id')) ->> 'outcome' as quiet5,
+  tests.as_agent(agent, $$coord_v1.set_context('note', 'a secret')$$) ->> 'outcome' as quiet6,
+  tests.as_agent(agent, $$coord_v1.check_guardrails('git push --force')$$) ->> 'decision' as quiet7,
+  tests.as_agent(agent, $$coord_v1.request_approval('deploy')$$) ->> 'outcome' as quiet8,
+  tests.as_agent(agent, $$coord_v1.submit_changeset(repeat('a', 40), repeat('b', 40), '{a/secret}')$$) ->> 'outcome' as quiet9
 from unnest(array['agent-a', 'agent-c']) agent;
 do $$
 declare

@@ -18,7 +18,7 @@ select is((select count(*) from coord.audit_log where function = 'apply_config')
 select is(tests.as_operator($$(select to_jsonb(p) - 'changed_at' from coord_v1.profiles p where p.name = 'leaf')$$),
   '{"name": "leaf", "description": null, "extends": "base", "enabled": true, "trust": 1, "allowed": ["*"], "blocked": ["acquire_lock"],
     "limits": {"max_locks": 10, "max_paths_per_call": 64, "max_ttl_seconds": 28800, "max_tasks": 3, "max_writes_per_hour": 100000, "max_payload_bytes": 262144},
-    "network_policy": null, "guardrails": "warn", "capabilities": ["*"], "default_for": ["aider"], "changed_by": "operator"}', 'what leaf comes to');
+    "network_policy": null, "guardrails": "warn", "capabilities": ["*"], "when_down": "deny", "default_for": ["aider"], "changed_by": "operator"}', 'what leaf comes to');
 select is(tests.pick(tests.config($${"profiles": {"base": {"trust": 3, "allowed": ["*"]}, "new": {"extends": "base"}}, "defaults": {}}$$, true),
   'added.0.name', 'changed.0.name', 'changed.0.before.trust', 'changed.0.after.trust', 'removed.0.name', 'removed.1.name'), 'new base 2 3 aider leaf', 'added, changed, removed');
 select is(tests.pick(tests.config($${"profiles": {"extra": {"trust": 1}}}$$, false, false), 'outcome', 'added.0.name', 'removed'), 'applied extra []', 'without pruning, one is added');

@@ -24,7 +24,7 @@ select is((select count(*) from coord.tasks), 0::bigint, 'it has left the hot ta
 select is(tests.pick(tests.a('submit_work(''flaky'', max_attempts => 2)'), 'outcome'), 'submitted', 'one that may fail once');
 select is(tests.pick(tests.b('get_work()'), 'tasks.0.attempt'), '1', 'first attempt');
 select is(tests.pick(tests.b(format('complete_work(%L, false, error => ''it broke'', attempt => 1)', tests.t(2))), 'ok', 'outcome', 'attempt', 'failures', 'max_attempts'),
-  'false retrying 1 1 2', 'it failed');
+  'true retrying 1 1 2', 'it failed, which is what was to be said');
 select ok((select next_at - clock_timestamp() between interval '7 seconds' and interval '13 seconds' from coord.tasks), 'and backs off ten seconds, give or take a quarter');
 select is(tests.pick(tests.b(format('complete_work(%L, false, error => ''it broke'', attempt => 1)', tests.t(2))), 'ok', 'outcome', 'state'), 'true already_done retrying', 'twice is the same answer');
 select is(tests.pick(tests.a('get_work()'), 'outcome', 'reasons.put_aside'), 'none 1', 'nobody gets it before');
@@ -32,7 +32,7 @@ select tests.pass(14);
 select is(tests.pick(tests.a('get_work()'), 'tasks.0.attempt', 'tasks.0.failures', 'tasks.0.last_failure.error', 'tasks.0.last_failure.agent'), '2 1 it broke agent-b', 'then anybody does, and is told why it failed');
 select is(tests.pick(tests.b(format('complete_work(%L, true, attempt => 1)', tests.t(2))), 'ok', 'outcome', 'holder', 'attempt'), 'false not_yours agent-a 2', 'the late worker is told that it is not his');
 select is(tests.pick(tests.a(format('complete_work(%L, true, attempt => 1)', tests.t(2))), 'outcome'), 'not_yours', 'an old attempt is nobody''s, in the claimant''s session too');
-select is(tests.pick(tests.a(format('complete_work(%L, false, error => ''again'', attempt => 2)', tests.t(2))), 'ok', 'outcome', 'reason', 'failures'), 'false dead attempts 2', 'the last attempt is the end');
+select is(tests.pick(tests.a(format('complete_work(%L, false, error => ''again'', attempt => 2)', tests.t(2))), 'ok', 'outcome', 'reason', 'failures'), 'true dead attempts 2', 'the last attempt is the end');
 select is(tests.pick(tests.a(format('complete_work(%L, false, error => ''again'', attempt => 2)', tests.t(2))), 'outcome', 'state', 'reason'), 'already_done dead attempts', 'twice is the same answer');
 select is((select jsonb_path_query_array(history, '$[*].error') from coord.past_tasks where state = 'dead'), '["it broke", "again"]', 'every failure is kept');
 select is((select text from coord.notices where agent = 'agent-a' and kind = 'task_dead'), tests.t(2) || ' (flaky) is dead after 2 attempts: again', 'and its submitter told');

@@ -50,7 +50,7 @@ select is((select string_agg(tests.a('get_work()', 's' || n) #>> '{tasks,0,title
 delete from coord.tasks;
 select tests.task('{"title": "old", "priority": 10}');
 set constraints all immediate;
-alter table coord.tasks disable trigger only_legal_changes;
+alter table coord.tasks disable trigger user;
 update coord.tasks set submitted_at = submitted_at - interval '89 minutes', turn_at = turn_at - interval '89 minutes';
 select tests.task('{"title": "urgent", "priority": 1}');
 select is(tests.pick(tests.a('get_work()'), 'tasks.0.title'), 'urgent', 'for 89 minutes an urgent one passes the last priority');
@@ -60,7 +60,7 @@ update coord.tasks set submitted_at = submitted_at - interval '2 minutes', turn_
 select tests.task('{"title": "urgent", "priority": 1}');
 select is(tests.pick(tests.a('get_work()'), 'tasks.0.title'), 'old', 'after 91 none does: nothing is passed for longer than (p - 1) x 10 minutes');
 set constraints all immediate;
-alter table coord.tasks enable trigger only_legal_changes;
+alter table coord.tasks enable trigger user;
 
 -- Tasks whose paths are held are passed over, and after eight of them put aside for a moment.
 delete from coord.tasks;

@@ -3,8 +3,10 @@
 use anstyle::{AnsiColor, Style};
 use serde_json::json;
 
+use crate::commands::hook::canary::{self, Canary, Seen};
 use crate::exit::Exit;
 use crate::settings::Global;
+use crate::stack::doctor::Finding;
 use crate::stack::home::Home;
 use crate::stack::progress::Progress;
 use crate::stack::{Error, doctor, postgrest};
@@ -18,6 +20,27 @@ pub struct Args {
     /// The port that the API shall have
     #[arg(long, env = "COORD_PORT", default_value_t = postgrest::DEFAULT_PORT, value_name = "N")]
     port: u16,
+}
+
+/// What a forced push through a client's hook came to; nothing where it has none.
+fn hooked(seen: &Seen) -> Option<Finding> {
+    let check = "client hooks";
+    let finding = |ok, remedy| Finding {
+        check,
+        ok,
+        found: format!("{}: {}", seen.client, seen.canary.why()),
+        remedy,
+        fix: None,
+    };
+    match &seen.canary {
+        Canary::NotThere => None,
+        Canary::Active(_) => Some(finding(true, None)),
+        Canary::Dead(_) => {
+            let again =
+                "coord hook install, where its settings are wrong; `coord hook status` looks again";
+            Some(finding(false, Some(again.to_owned())))
+        }
+    }
 }
 
 /// 0: all is well; 3: it only does not run; 4: something is wrong.
@@ -37,6 +60,10 @@ pub async fn run(args: &Args, global: &Global) -> Result<Exit, Error> {
         if !mended.is_empty() {
             findings = doctor::examine(&home, args.port).await?;
         }
+    }
+    // A hook cannot work while nobody is there to answer it.
+    if findings.iter().any(|it| it.check == "stack" && it.ok) || global.url.is_some() {
+        findings.extend(canary::all().iter().filter_map(hooked));
     }
     let wrong: Vec<&str> = findings.iter().filter(|f| !f.ok).map(|f| f.check).collect();
     let not_running = findings.iter().any(|f| f.found == "not running");

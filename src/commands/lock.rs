@@ -1,20 +1,14 @@
 //! `coord lock`: the lock functions with a terminal face.
 
-use std::time::Duration;
-
 use serde_json::{Map, Value, json};
 
-use crate::checkout::Checkout;
 use crate::commands::Error;
-use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, span, styled, text};
+use crate::commands::arguments::{Repo, names, put, seconds};
+use crate::commands::in_line;
+use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, left, list, next, rows, styled, text};
 use crate::exit::Exit;
-use crate::remote;
-use crate::rpc::line::{self, Line};
-use crate::rpc::{Answer, Client};
+use crate::rpc::Client;
 use crate::settings::Global;
-use crate::signals;
-use crate::stack::clock;
-use crate::stack::progress::Progress;
 
 /// Arguments of `coord lock`.
 #[derive(Debug, clap::Args)]
@@ -95,21 +89,6 @@ struct Break {
     repo: Repo,
 }
 
-#[derive(Debug, clap::Args)]
-struct Repo {
-    /// host/owner/name or a remote's URL [default: `COORD_REPO`, else git config coord.repo, else git's remote origin]
-    #[arg(long = "repo", value_name = "REPO")]
-    name: Option<String>,
-}
-
-impl Repo {
-    /// The arguments that every call begins with.
-    fn args(self) -> Map<String, Value> {
-        let repo = self.name.or_else(remote::repo);
-        Map::from_iter(repo.map(|repo| ("repo".to_owned(), repo.into())))
-    }
-}
-
 /// Makes the call and tells its answer.
 ///
 /// # Errors
@@ -144,53 +123,12 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
         }
     };
     let answer = client.call(function, &args).await?;
-    let answer = in_line(&client, function, &args, answer).await?;
-    Ok(told(&answer, global.json, tell))
-}
-
-/// Asks again for as long as the coordinator keeps a place in line.
-async fn in_line(
-    client: &Client,
-    function: &str,
-    args: &Map<String, Value>,
-    mut answer: Answer,
-) -> Result<Answer, Error> {
-    let mut line = Line::new(Duration::MAX);
-    let Some(mut pause) = line.pause(&answer) else {
-        return Ok(answer);
-    };
-    let progress = Progress::new();
-    let mut stop = std::pin::pin!(signals::stop());
-    loop {
-        progress.step(&place(&answer.body));
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = &mut stop => {
-                progress.finish();
-                if let Some(ticket) = line::ticket(&answer) {
-                    let args = Map::from_iter([("ticket".to_owned(), ticket.into())]);
-                    client.call_once("cancel_wait", &args, Duration::from_secs(3)).await?;
-                }
-                return Ok(answer);
-            }
-        }
-        match client.call(function, args).await {
-            Ok(next) => answer = next,
-            // The place outlives a restart of the coordinator.
-            Err(error) if error.passes() && line.is_kept() => continue,
-            Err(error) => return Err(error.into()),
-        }
-        match line.pause(&answer) {
-            Some(next) => pause = next,
-            None => break,
-        }
-    }
-    progress.finish();
-    Ok(answer)
+    let answer = in_line::wait(&client, function, &args, answer, place).await?;
+    Ok(show::told(&answer, global.json, tell))
 }
 
 /// Where one stands in line, and behind whom.
-fn place(body: &Value) -> String {
+pub fn place(body: &Value) -> String {
     let position = text(body, "position");
     match list(body, "blockers").first() {
         Some(first) if first.get("waiting").is_some() => format!(
@@ -219,54 +157,12 @@ impl Paths {
     }
 }
 
-fn put(call: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
-    call.extend(value.map(|value| (name.to_owned(), value.into())));
-}
-
-/// Paths as typed, said from the root of the checkout around us if there is one.
-fn names(typed: &[String]) -> Value {
-    match Checkout::here() {
-        Some(checkout) => typed.iter().map(|path| checkout.name(path)).collect(),
-        None => json!(typed),
+/// Why locks were not taken.
+pub fn refused(body: &Value) -> String {
+    match body.get("outcome") {
+        Some(outcome) if outcome == "denied" => show::denial(body),
+        _ => acquired(body),
     }
-}
-
-/// Seconds from `90`, `30m` or `2h`.
-fn seconds(text: &str) -> Result<i64, &'static str> {
-    clock::duration(text).ok_or("write it in seconds, or as 30m or 2h")
-}
-
-/// Prints an answer: what was done to standard output, what was refused to standard error.
-fn told(answer: &Answer, json: bool, tell: fn(&Value) -> String) -> Exit {
-    let denied = answer.body.get("outcome").is_some_and(|it| it == "denied");
-    if json {
-        show::json(&answer.body);
-    } else if denied {
-        anstream::eprint!("{}", denial(&answer.body));
-    } else if answer.ok() {
-        show::print(&tell(&answer.body));
-    } else {
-        anstream::eprint!("{}", tell(&answer.body));
-    }
-    if answer.ok() {
-        Exit::Done
-    } else {
-        Exit::Refused
-    }
-}
-
-fn denial(body: &Value) -> String {
-    let mut out = vec![format!(
-        "{}: {}\n",
-        styled(BAD, "denied"),
-        text(body, "code")
-    )];
-    for name in ["message", "details", "hint"] {
-        if body.get(name).is_some_and(Value::is_string) {
-            out.push(format!("  {}\n", text(body, name)));
-        }
-    }
-    out.concat()
 }
 
 fn acquired(body: &Value) -> String {
@@ -455,32 +351,10 @@ fn broken(body: &Value) -> String {
     freed.iter().map(line).collect()
 }
 
-fn list<'a>(body: &'a Value, name: &str) -> &'a [Value] {
-    body.get(name)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
-}
-
-fn rows(body: &Value, name: &str, row: fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
-    list(body, name).iter().map(row).collect()
-}
-
-fn left(lock: &Value) -> String {
-    let seconds = lock.get("seconds_left").and_then(Value::as_i64);
-    seconds.map(span).unwrap_or_default()
-}
-
 fn because(blocker: &Value) -> String {
     match text(blocker, "reason") {
         reason if reason.is_empty() => String::new(),
         reason => format!(": {reason}"),
-    }
-}
-
-fn next(body: &Value) -> String {
-    match text(body, "next") {
-        next if next.is_empty() => next,
-        next => format!("{} {next}\n", styled(FAINT, "next:")),
     }
 }
 

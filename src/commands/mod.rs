@@ -2,6 +2,8 @@
 
 mod agents;
 mod apply;
+mod approvals;
+mod arguments;
 mod audit;
 pub mod call;
 mod completions;
@@ -10,17 +12,24 @@ mod demo;
 mod doctor;
 mod down;
 mod env;
-mod hook;
+mod guard;
+mod handoff;
+pub mod hook;
+mod in_line;
 mod keys;
 mod lock;
 mod man;
 mod mcp;
+mod mem;
 mod network;
+mod run;
 mod run_child;
 pub mod show;
 mod status;
 mod token;
+mod top;
 mod up;
+mod work;
 
 use std::path::PathBuf;
 
@@ -45,7 +54,7 @@ pub enum Command {
     Env,
     /// Mint, inspect and revoke tokens
     Token(token::Args),
-    /// List agents and people with their profiles
+    /// List agents and people with their profiles, or who is here now
     Agents(agents::Args),
     /// Make profiles and policies what YAML files say
     Apply(apply::Args),
@@ -55,8 +64,22 @@ pub enum Command {
     Keys(keys::Args),
     /// Take, release and show locks
     Lock(lock::Args),
-    /// Check locks in git's hooks: before a commit, and where it is pushed
+    /// Queue, claim and finish tasks
+    Work(work::Args),
+    /// Leave for others how things stand, and read what they left
+    Handoff(handoff::Args),
+    /// Watch agents, locks, queue and refusals, live
+    Top(top::Args),
+    /// Remember what was learned, and recall what others learned
+    Mem(mem::Args),
+    /// Check what agents' clients do, and what git commits and pushes, in their hooks
     Hook(hook::Args),
+    /// Run a command that was checked, under locks: for agents without hooks
+    Run(run::Args),
+    /// Ask the guardrails, and try changes of them
+    Guard(guard::Args),
+    /// List and decide what agents asked others to allow
+    Approvals(approvals::Args),
     /// Read, follow, export and verify the audit
     Audit(audit::Args),
     /// Call any function of the coordinator
@@ -93,7 +116,14 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Network(args) => network::run(args, global).await,
         Command::Keys(args) => Ok(keys::run(&args, global).await?),
         Command::Lock(args) => lock::run(args, global).await,
+        Command::Work(args) => work::run(args, global).await,
+        Command::Top(args) => top::run(&args, global).await,
+        Command::Handoff(args) => handoff::run(args, global).await,
+        Command::Mem(args) => mem::run(args, global).await,
         Command::Hook(args) => hook::run(args, global).await,
+        Command::Run(args) => run::run(args, global).await,
+        Command::Guard(args) => guard::run(args, global).await,
+        Command::Approvals(args) => approvals::run(args, global).await,
         Command::Audit(args) => audit::run(args, global).await,
         Command::Call(args) => call::run(args, global).await,
         Command::Mcp(args) => mcp::run(args, global).await,

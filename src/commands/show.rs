@@ -3,8 +3,12 @@
 
 use std::fmt::Write as _;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::AnsiColor;
+pub use anstyle::Style;
 use serde_json::{Map, Value};
+
+use crate::exit::Exit;
+use crate::rpc::Answer;
 
 /// What went well.
 pub const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -49,6 +53,71 @@ pub fn text(body: &Value, name: &str) -> String {
     }
 }
 
+/// A list among the fields; empty where there is none.
+#[must_use]
+pub fn list<'a>(body: &'a Value, name: &str) -> &'a [Value] {
+    body.get(name)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+/// The same as rows of a table.
+#[must_use]
+pub fn rows(body: &Value, name: &str, row: fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
+    list(body, name).iter().map(row).collect()
+}
+
+/// How long something is still held.
+#[must_use]
+pub fn left(held: &Value) -> String {
+    let seconds = held.get("seconds_left").and_then(Value::as_i64);
+    seconds.map(span).unwrap_or_default()
+}
+
+/// What the coordinator says is to be done now.
+#[must_use]
+pub fn next(body: &Value) -> String {
+    match text(body, "next") {
+        next if next.is_empty() => next,
+        next => format!("{} {next}\n", styled(FAINT, "next:")),
+    }
+}
+
+/// Prints an answer: what was done to standard output, what was refused to standard error.
+pub fn told(answer: &Answer, as_json: bool, tell: impl FnOnce(&Value) -> String) -> Exit {
+    let denied = answer.body.get("outcome").is_some_and(|it| it == "denied");
+    if as_json {
+        json(&answer.body);
+    } else if denied {
+        anstream::eprint!("{}", denial(&answer.body));
+    } else if answer.ok() {
+        print(&tell(&answer.body));
+    } else {
+        anstream::eprint!("{}", tell(&answer.body));
+    }
+    if answer.ok() {
+        Exit::Done
+    } else {
+        Exit::Refused
+    }
+}
+
+/// Why something was denied.
+#[must_use]
+pub fn denial(body: &Value) -> String {
+    let mut out = vec![format!(
+        "{}: {}\n",
+        styled(BAD, "denied"),
+        text(body, "code")
+    )];
+    for name in ["message", "details", "hint"] {
+        if body.get(name).is_some_and(Value::is_string) {
+            out.push(format!("  {}\n", text(body, name)));
+        }
+    }
+    out.concat()
+}
+
 /// Any answer, readable without knowing its function.
 #[must_use]
 pub fn answer(body: &Value) -> String {
@@ -71,7 +140,7 @@ pub fn answer(body: &Value) -> String {
                 field(&mut out, "ok", &fields["ok"], 0);
             }
         }
-        Value::Array(items) => list(&mut out, items, 0),
+        Value::Array(items) => listed(&mut out, items, 0),
         other => {
             let _ = writeln!(out, "{}", scalar(other));
         }
@@ -79,7 +148,8 @@ pub fn answer(body: &Value) -> String {
     out
 }
 
-fn field(out: &mut String, name: &str, value: &Value, depth: usize) {
+/// A field of any kind, on as many lines as it needs.
+pub fn field(out: &mut String, name: &str, value: &Value, depth: usize) {
     let pad = "  ".repeat(depth);
     let name = styled(FAINT, format_args!("{name}:"));
     match value {
@@ -94,7 +164,7 @@ fn field(out: &mut String, name: &str, value: &Value, depth: usize) {
         }
         Value::Array(items) => {
             let _ = writeln!(out, "{pad}{name}");
-            list(out, items, depth + 1);
+            listed(out, items, depth + 1);
         }
         value => {
             let text = scalar(value);
@@ -112,7 +182,7 @@ fn field(out: &mut String, name: &str, value: &Value, depth: usize) {
     }
 }
 
-fn list(out: &mut String, items: &[Value], depth: usize) {
+fn listed(out: &mut String, items: &[Value], depth: usize) {
     let pad = "  ".repeat(depth);
     let rows: Option<Vec<&Map<String, Value>>> = items.iter().map(Value::as_object).collect();
     let Some(rows) = rows.filter(|rows| rows.iter().all(|row| flat(row))) else {
@@ -180,13 +250,14 @@ pub fn harmless(text: &str) -> String {
     text.replace(steers, "\u{fffd}")
 }
 
-/// Columns as wide as their widest cell, the last one ragged; `styles` are those of the columns.
+/// Columns as wide as their widest cell, the last one ragged; `styles` are those of the
+/// columns, and a cell may bring its own.
 #[must_use]
 pub fn table(names: &[&str], rows: &[Vec<String>], styles: &[Style]) -> String {
-    let mut widths: Vec<usize> = names.iter().map(|name| name.chars().count()).collect();
+    let mut widths: Vec<usize> = names.iter().map(|name| width(name)).collect();
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+        for (column, cell) in widths.iter_mut().zip(row) {
+            *column = (*column).max(width(cell));
         }
     }
     let last = names.len().saturating_sub(1);
@@ -195,7 +266,7 @@ pub fn table(names: &[&str], rows: &[Vec<String>], styles: &[Style]) -> String {
             let fill = if at == last {
                 0
             } else {
-                widths[at] - cell.chars().count()
+                widths[at] - width(cell)
             };
             format!("{}{}", styled(style(at), cell), " ".repeat(fill))
         });
@@ -210,6 +281,13 @@ pub fn table(names: &[&str], rows: &[Vec<String>], styles: &[Style]) -> String {
         out.push('\n');
     }
     out
+}
+
+/// Characters that are seen.
+fn width(cell: &str) -> usize {
+    anstream::adapter::strip_str(cell)
+        .map(|part| part.chars().count())
+        .sum()
 }
 
 /// `59s`, `29m 59s`, `7h 59m`, `3d 4h`.

@@ -312,7 +312,7 @@ fn program() -> String {
 }
 
 /// For a shell; most paths stand as they are.
-pub(super) fn quote(path: &Path) -> String {
+pub fn quote(path: &Path) -> String {
     let text = path.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

@@ -44,8 +44,9 @@ impl Waiter {
 }
 
 impl Bridge {
-    /// Makes the same call again while it is answered `queued`. What comes back is an answer
-    /// like any other, `queued` too if this took as long as a client may be kept.
+    /// Makes the same call again while it is answered `queued`, or `none` within the time to
+    /// wait. What comes back is an answer like any other, one of these too if this took as
+    /// long as a client may be kept.
     pub(super) async fn wait(
         &self,
         caller: &Caller,
@@ -67,8 +68,14 @@ impl Bridge {
                         return Ok(answer);
                     }
                 }
-                match self.upstream.call(caller, function, args).await {
-                    Ok(next) => break next,
+                let again = line.again(args);
+                match self.upstream.call(caller, function, &again).await {
+                    Ok(next) => {
+                        if waiter.cancelled.is_cancelled() {
+                            give_back(&self.upstream, caller, &next).await;
+                        }
+                        break next;
+                    }
                     // The place outlives a restart of the coordinator.
                     Err(error) if error.is_silence() && line.is_kept() => {}
                     Err(error) => return Err(error),
@@ -91,6 +98,25 @@ async fn leave(upstream: &Upstream, caller: &Caller, answer: &Answer) {
     }
 }
 
+/// Returns tasks that came when their client had just given up: nobody would work on them.
+async fn give_back(upstream: &Upstream, caller: &Caller, answer: &Answer) {
+    let tasks = answer.body.get("tasks").and_then(Value::as_array);
+    for task in tasks.into_iter().flatten() {
+        let (Some(id), Some(attempt)) = (task.get("id"), task.get("attempt")) else {
+            continue;
+        };
+        let args = Map::from_iter([
+            ("task".to_owned(), id.clone()),
+            ("attempt".to_owned(), attempt.clone()),
+            ("reason".to_owned(), "the client gave the call up".into()),
+        ]);
+        let returned = upstream.call_once(caller, "return_work", &args, Duration::from_secs(3));
+        if let Err(error) = returned.await {
+            log(format_args!("could not return {id}: {error}"));
+        }
+    }
+}
+
 /// Where the call stands, for people who watch.
 fn place(body: &Value) -> String {
     let text = |value: &Value, name: &str| match value.get(name) {
@@ -98,6 +124,9 @@ fn place(body: &Value) -> String {
         Some(value) => value.to_string(),
         None => String::new(),
     };
+    if body.get("outcome").is_some_and(|it| it == "none") {
+        return format!("nothing to claim yet: {}", line::reasons(body));
+    }
     let position = text(body, "position");
     match body.pointer("/blockers/0") {
         Some(first) => format!(

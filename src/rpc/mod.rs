@@ -172,6 +172,31 @@ impl Client {
         self.send(function, args, &key, Some(limit)).await
     }
 
+    /// Hands a function that takes a raw body that body, once, within `limit`: the
+    /// events of others' programs, which know no idempotency keys.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn hand_over(
+        &self,
+        function: &str,
+        body: String,
+        headers: HeaderMap,
+        limit: Duration,
+    ) -> Result<Answer, Error> {
+        let request = self
+            .http
+            .post(format!("{}/rpc/{function}", self.target.url))
+            .header("content-type", "application/json")
+            .headers(headers)
+            .body(body)
+            .timeout(limit);
+        match request.send().await {
+            Ok(response) => Self::answer(response).await,
+            Err(error) => Err(Error::Unreachable(self.target.url.clone(), error)),
+        }
+    }
+
     /// Reads a view: its rows, chosen by `PostgREST`'s query parameters.
     ///
     /// # Errors

@@ -25,6 +25,26 @@ pub fn rfc3339(seconds: i64) -> String {
     )
 }
 
+/// Reads `2026-11-22T20:30:00.123+00:00` and its like, to the second.
+#[must_use]
+pub fn read(text: &str) -> Option<i64> {
+    let number = |at: std::ops::Range<usize>| text.get(at)?.parse::<i64>().ok();
+    let day = days(number(0..4)?, number(5..7)?, number(8..10)?);
+    let time = number(11..13)? * 3600 + number(14..16)? * 60 + number(17..19)?;
+    let zone = text
+        .get(19..)?
+        .trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+    let (sign, ahead) = match zone.split_at_checked(1)? {
+        ("Z", "") => return Some(day * 86_400 + time),
+        ("+", ahead) => (1, ahead),
+        ("-", ahead) => (-1, ahead),
+        _ => return None,
+    };
+    let (hours, minutes) = ahead.split_once(':').unwrap_or((ahead, "0"));
+    let ahead = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
+    Some(day * 86_400 + time - sign * ahead)
+}
+
 /// `20261122-203000`, for file names.
 #[must_use]
 pub fn compact(seconds: i64) -> String {
@@ -76,6 +96,15 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// Days from 1970 to a date (the same algorithm backwards).
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let of_era = year - era * 400;
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +116,16 @@ mod tests {
         assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(rfc3339(1_795_379_400), "2026-11-22T20:30:00Z");
         assert_eq!(compact(1_795_379_400), "20261122-203000");
+        for seconds in [0, 951_782_399, 951_782_400, 1_795_379_400] {
+            assert_eq!(read(&rfc3339(seconds)), Some(seconds));
+        }
+        assert_eq!(
+            read("2026-11-22T20:30:00.123456+00:00"),
+            Some(1_795_379_400)
+        );
+        assert_eq!(read("2026-11-22T22:30:00+02:00"), Some(1_795_379_400));
+        assert_eq!(read("2026-11-22T17:00:00-03:30"), Some(1_795_379_400));
+        assert_eq!(read("soon"), None);
     }
 
     #[test]

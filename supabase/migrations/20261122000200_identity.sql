@@ -298,7 +298,8 @@ begin
     v_claims ->> 'session_id',
     nullif(current_setting('request.headers', true), '')::jsonb ->> 'x-session-id',
     v_claims ->> 'jti');
-  if v_session !~ '^[[:graph:]]([[:print:]]{0,126}[[:graph:]])?$' then
+  -- Not as one pattern with {0,126}, which costs 18 times as much.
+  if length(v_session) not between 1 and 128 or v_session ~ '[^[:print:]]|^[^[:graph:]]|[^[:graph:]]$' then
     perform coord.fail('session_id_invalid');
   end if;
 
@@ -329,7 +330,7 @@ begin
     end if;
     -- People are bound by their role, unless they are assigned a profile.
     v_principal.profile := row(substr(p_role, 7), true, case p_role when 'coord_operator' then 4 else 1 end, '{*}', '{}',
-      2147483647, 64, 28800, 2147483647, 2147483647, 2147483647, null, 'enforce', '{*}')::coord.effective_profiles;
+      2147483647, 64, 28800, 2147483647, 2147483647, 2147483647, null, 'enforce', '{*}', 'deny')::coord.effective_profiles;
   elsif not v_principal.profile_enabled then
     perform coord.fail('profile_disabled', format('profile %s is disabled', v_principal.profile_name));
   elsif v_principal.trust = 0 then
@@ -548,7 +549,7 @@ $$;
 -- The contract -------------------------------------------------------------------------
 
 create domain coord_v1.repo as text;
-comment on domain coord_v1.repo is $$host/owner/name; optional if granted just one.$$;
+comment on domain coord_v1.repo is $$host/owner/name; optional if just one.$$;
 create domain coord_v1.principal as text;
 comment on domain coord_v1.principal is $$Name of an agent, operator or auditor.
 @schema {"maxLength": 100}$$;
@@ -565,7 +566,7 @@ create domain coord_v1.profile as text;
 comment on domain coord_v1.profile is $$Name of a profile.
 @schema {"maxLength": 50}$$;
 create domain coord_v1.reason as text;
-comment on domain coord_v1.reason is $$Why, in a few words; others see it.
+comment on domain coord_v1.reason is $$Why; others see it.
 @schema {"maxLength": 500}$$;
 create domain coord_v1.token_id as text;
 comment on domain coord_v1.token_id is $$The jti claim of a token.

@@ -44,13 +44,15 @@ create table coord.profiles (
   network_policy text references coord.network_policies (name) deferrable initially deferred,
   guardrails text,
   capabilities text[],
+  when_down text,
   managed boolean not null default true,
   changed_at timestamptz not null default clock_timestamp(),
   changed_by text not null,
   constraint name_is_a_name check (name ~ '^[a-z0-9][a-z0-9._-]{0,49}$'),
   constraint extends_another check (extends <> name),
   constraint trust_is_a_level check (trust between 0 and 4),
-  constraint guardrails_are_a_mode check (guardrails in ('enforce', 'warn', 'log'))
+  constraint guardrails_are_a_mode check (guardrails in ('enforce', 'warn', 'log')),
+  constraint when_down_is_a_way check (when_down in ('deny', 'allow'))
 );
 comment on table coord.profiles is 'Profiles as they were declared. What is not managed stands until a configuration names it.';
 create index profiles_by_parent on coord.profiles (extends);
@@ -70,7 +72,8 @@ create table coord.effective_profiles (
   max_payload_bytes integer not null,
   network_policy text,
   guardrails text not null,
-  capabilities text[] not null
+  capabilities text[] not null,
+  when_down text not null
 );
 comment on table coord.effective_profiles is 'Profiles with all that they inherit; made by coord.resolve_profiles.';
 
@@ -145,13 +148,14 @@ begin
   delete from coord.effective_profiles e where e.name is not null;
   insert into coord.effective_profiles
   with recursive line as (
-    select p.name, p.extends, p.enabled, p.trust, p.allowed, p.blocked, p.limits, p.network_policy, p.guardrails, p.capabilities, array[p.name] as seen
+    select p.name, p.extends, p.enabled, p.trust, p.allowed, p.blocked, p.limits, p.network_policy, p.guardrails, p.capabilities, p.when_down,
+      array[p.name] as seen
     from coord.profiles p
     union all
     -- The child's own goes first, but nothing that is blocked is ever let go.
     select l.name, p.extends, l.enabled, coalesce(l.trust, p.trust), coalesce(l.allowed, p.allowed), l.blocked || p.blocked,
       p.limits || l.limits, coalesce(l.network_policy, p.network_policy), coalesce(l.guardrails, p.guardrails),
-      coalesce(l.capabilities, p.capabilities), l.seen || p.name
+      coalesce(l.capabilities, p.capabilities), coalesce(l.when_down, p.when_down), l.seen || p.name
     from line l join coord.profiles p on p.name = l.extends
     where p.name <> all (l.seen)
   )
@@ -160,7 +164,7 @@ begin
     coalesce((l.limits ->> 'max_locks')::integer, 1000), coalesce((l.limits ->> 'max_paths_per_call')::integer, 64),
     coalesce((l.limits ->> 'max_ttl_seconds')::integer, 28800), coalesce((l.limits ->> 'max_tasks')::integer, 10),
     coalesce((l.limits ->> 'max_writes_per_hour')::integer, 100000), coalesce((l.limits ->> 'max_payload_bytes')::integer, 262144),
-    l.network_policy, coalesce(l.guardrails, 'enforce'), coalesce(l.capabilities, '{*}')
+    l.network_policy, coalesce(l.guardrails, 'enforce'), coalesce(l.capabilities, '{*}'), coalesce(l.when_down, 'deny')
   from line l
   where l.extends is null;
 end
@@ -235,11 +239,16 @@ return date_bin('5 minutes', p_at, '2000-01-01 00:00+00');
 comment on function coord.write_slot is 'The slot of the sliding window that a moment falls into.';
 
 create function coord.writes_left(p_agent text, p_max integer) returns integer
-language sql stable
-begin atomic
-  select p_max - coalesce(sum(w.writes), 0)::integer from coord.write_counts w
-  where w.agent = p_agent and w.slot > clock_timestamp() - interval '1 hour';
-end;
+-- PL/pgSQL, which keeps the plan: SQL that cannot be inlined is planned anew in every
+-- transaction, and that is most of what this would cost.
+language plpgsql stable
+as $$
+begin
+  return p_max - (
+    select coalesce(sum(w.writes), 0)::integer from coord.write_counts w
+    where w.agent = p_agent and w.slot > clock_timestamp() - interval '1 hour');
+end
+$$;
 comment on function coord.writes_left is 'Writes that an agent has left in this hour.';
 
 create function coord.seconds_to_write(p_agent text) returns integer
@@ -329,7 +338,8 @@ begin
     'used', jsonb_build_object('locks', coord.locks_held(v_caller.agent, v_profile.max_locks),
       'tasks', coord.tasks_claimed(v_caller.agent, v_profile.max_tasks),
       'writes_this_hour', v_profile.max_writes_per_hour - coord.writes_left(v_caller.agent, v_profile.max_writes_per_hour)),
-    'network_policy', v_profile.network_policy, 'guardrails', v_profile.guardrails, 'capabilities', v_profile.capabilities);
+    'network_policy', v_profile.network_policy, 'guardrails', v_profile.guardrails, 'capabilities', v_profile.capabilities,
+    'when_down', v_profile.when_down);
 end
 $$;
 
@@ -383,7 +393,7 @@ begin
   if p_name !~ '^[a-z0-9][a-z0-9._-]{0,49}$' then
     perform coord.refuse_config(v_place, 'a name has 1 to 50 small letters, digits and . _ -');
   end if;
-  perform coord.check_keys(v_place, p_spec, 'description', 'extends', 'enabled', 'trust', 'allowed', 'blocked', 'limits', 'network_policy', 'guardrails', 'capabilities');
+  perform coord.check_keys(v_place, p_spec, 'description', 'extends', 'enabled', 'trust', 'allowed', 'blocked', 'limits', 'network_policy', 'guardrails', 'capabilities', 'when_down');
   perform coord.check_texts(v_place || '/allowed', p_spec -> 'allowed'), coord.check_texts(v_place || '/blocked', p_spec -> 'blocked'),
     coord.check_texts(v_place || '/capabilities', p_spec -> 'capabilities');
   if jsonb_typeof(p_spec -> 'trust') <> 'number' or (p_spec ->> 'trust') !~ '^[0-4]$' then
@@ -392,6 +402,8 @@ begin
     perform coord.refuse_config(v_place || '/enabled', 'enabled is true or false');
   elsif p_spec ->> 'guardrails' not in ('enforce', 'warn', 'log') then
     perform coord.refuse_config(v_place || '/guardrails', 'guardrails is enforce, warn or log');
+  elsif p_spec ->> 'when_down' not in ('deny', 'allow') then
+    perform coord.refuse_config(v_place || '/when_down', 'when_down is deny or allow');
   elsif length(p_spec ->> 'description') > 500 then
     perform coord.refuse_config(v_place || '/description', 'a description has at most 500 characters');
   end if;
@@ -462,21 +474,26 @@ begin atomic
 end;
 comment on function coord.canonical_patterns is 'Patterns in their one form, each once; null for none.';
 
+-- In PL/pgSQL, for the guardrails' table comes later.
 create function coord.declared() returns table (kind text, name text, spec jsonb, managed boolean)
-language sql stable
-begin atomic
-  select 'profile', p.name, jsonb_strip_nulls(jsonb_build_object('description', p.description, 'extends', p.extends,
+language plpgsql stable
+as $$
+begin
+  return query select 'profile', p.name, jsonb_strip_nulls(jsonb_build_object('description', p.description, 'extends', p.extends,
     'enabled', case when not p.enabled then false end, 'trust', p.trust, 'allowed', p.allowed,
     'blocked', case when p.blocked <> '{}' then p.blocked end, 'limits', case when p.limits <> '{}' then p.limits end,
-    'network_policy', p.network_policy, 'guardrails', p.guardrails, 'capabilities', p.capabilities)), p.managed
+    'network_policy', p.network_policy, 'guardrails', p.guardrails, 'capabilities', p.capabilities, 'when_down', p.when_down)), p.managed
   from coord.profiles p
   union all
   select 'network_policy', n.name, jsonb_strip_nulls(jsonb_build_object('description', n.description, 'extends', n.extends,
     'allow', coord.canonical_patterns(to_jsonb(n.allow)), 'deny', coord.canonical_patterns(to_jsonb(n.deny)), 'fallback', n.fallback)), n.managed
   from coord.network_policies n
   union all
-  select 'default', d.agent_type, to_jsonb(d.profile), d.managed from coord.profile_defaults d;
-end;
+  select 'default', d.agent_type, to_jsonb(d.profile), d.managed from coord.profile_defaults d
+  union all
+  select 'guardrail', g.id, g.declared, true from coord.guardrail_rules g where g.declared is not null;
+end
+$$;
 comment on function coord.declared is 'The configuration as it stands.';
 
 create function coord.wanted(p_config jsonb) returns table (kind text, name text, spec jsonb)
@@ -495,7 +512,9 @@ begin atomic
   union all
   select 'verification', v.key, v.value - array(
     select k.key from jsonb_each(v.value) k where k.value in ('{}', '[]') or k.key = 'sensitive' and k.value = 'false')
-  from jsonb_each(coalesce(p_config -> 'verification', '{}')) v;
+  from jsonb_each(coalesce(p_config -> 'verification', '{}')) v
+  union all
+  select 'guardrail', g.key, g.value from jsonb_each(coalesce(p_config -> 'guardrails', '{}')) g;
 end;
 comment on function coord.wanted is 'A configuration in the form of coord.declared.';
 
@@ -505,14 +524,15 @@ as $$
 declare
   v_text text;
 begin
-  perform coord.check_keys('the top', p_config, 'profiles', 'defaults', 'network_policies', 'verification');
-  foreach v_text in array array['profiles', 'defaults', 'network_policies', 'verification'] loop
+  perform coord.check_keys('the top', p_config, 'profiles', 'defaults', 'network_policies', 'guardrails', 'verification');
+  foreach v_text in array array['profiles', 'defaults', 'network_policies', 'guardrails', 'verification'] loop
     if jsonb_typeof(p_config -> v_text) <> 'object' then
       perform coord.refuse_config(v_text, 'this is a mapping');
     end if;
   end loop;
   perform coord.check_profile(p.key, p.value) from jsonb_each(p_config -> 'profiles') p;
   perform coord.check_network_policy(n.key, n.value) from jsonb_each(p_config -> 'network_policies') n;
+  perform coord.check_guardrail(g.key, g.value) from jsonb_each(p_config -> 'guardrails') g;
   perform coord.check_verification_policy(v.key, v.value) from jsonb_each(p_config -> 'verification') v;
   select d.key into v_text from jsonb_each(p_config -> 'defaults') d
   where jsonb_typeof(d.value) <> 'string' or d.key <> '*' and d.key !~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,49}$' limit 1;
@@ -605,18 +625,19 @@ begin
     on conflict (name) do update set
       description = excluded.description, extends = excluded.extends, allow = excluded.allow, deny = excluded.deny,
       fallback = excluded.fallback, managed = true, changed_at = clock_timestamp(), changed_by = excluded.changed_by;
-    insert into coord.profiles as p (name, description, extends, enabled, trust, allowed, blocked, limits, network_policy, guardrails, capabilities, changed_by)
+    insert into coord.profiles as p (name, description, extends, enabled, trust, allowed, blocked, limits, network_policy, guardrails, capabilities, when_down, changed_by)
     select c ->> 'name', s ->> 'description', s ->> 'extends', coalesce((s ->> 'enabled')::boolean, true), (s ->> 'trust')::integer,
       case when s ? 'allowed' then array(select jsonb_array_elements_text(s -> 'allowed')) end,
       array(select jsonb_array_elements_text(coalesce(s -> 'blocked', '[]'))), coalesce(s -> 'limits', '{}'),
       s ->> 'network_policy', s ->> 'guardrails',
-      case when s ? 'capabilities' then array(select jsonb_array_elements_text(s -> 'capabilities')) end, v_call.agent
+      case when s ? 'capabilities' then array(select jsonb_array_elements_text(s -> 'capabilities')) end, s ->> 'when_down', v_call.agent
     from jsonb_array_elements(v_added || v_changed) c, lateral (select c -> 'after') a (s)
     where c ->> 'kind' = 'profile'
     on conflict (name) do update set
       description = excluded.description, extends = excluded.extends, enabled = excluded.enabled, trust = excluded.trust,
       allowed = excluded.allowed, blocked = excluded.blocked, limits = excluded.limits, network_policy = excluded.network_policy,
-      guardrails = excluded.guardrails, capabilities = excluded.capabilities, managed = true, changed_at = clock_timestamp(), changed_by = excluded.changed_by;
+      guardrails = excluded.guardrails, capabilities = excluded.capabilities, when_down = excluded.when_down, managed = true,
+      changed_at = clock_timestamp(), changed_by = excluded.changed_by;
     select string_agg(g.id || ' has ' || g.profile, ', ' order by g.id) into v_agents
     from coord.agents g join jsonb_array_elements(v_removed) r on r ->> 'kind' = 'profile' and r ->> 'name' = g.profile;
     if v_agents is not null then
@@ -643,6 +664,7 @@ begin
     using jsonb_array_elements(v_removed) r where r ->> 'kind' = 'profile' and p.name = r ->> 'name';
     delete from coord.network_policies n
     using jsonb_array_elements(v_removed) r where r ->> 'kind' = 'network_policy' and n.name = r ->> 'name';
+    perform coord.apply_guardrails(v_added || v_changed, v_removed, v_call.agent);
     perform coord.resolve_profiles();
     perform coord.check_names();
     if p_plan then
@@ -702,9 +724,9 @@ comment on domain coord_v1.operation is $$Name of a function, as acquire_lock.
 create domain coord_v1.resource as jsonb;
 comment on domain coord_v1.resource is $$What it would be about: {"repo", "paths": [], "ttl_seconds"}.$$;
 create domain coord_v1.config as jsonb;
-comment on domain coord_v1.config is $$Configuration as in agents/*.yaml: {"profiles": {…}, "defaults": {…}, "network_policies": {…}, "verification": {…}}.$$;
+comment on domain coord_v1.config is $$Configuration as in agents/*.yaml: {"profiles": {…}, "defaults": {…}, "network_policies": {…}, "guardrails": {…}, "verification": {…}}.$$;
 create domain coord_v1.profile_spec as jsonb;
-comment on domain coord_v1.profile_spec is $$What a profile says: description, extends, enabled, trust, allowed, blocked, limits, network_policy, guardrails, capabilities.$$;
+comment on domain coord_v1.profile_spec is $$What a profile says: description, extends, enabled, trust, allowed, blocked, limits, network_policy, guardrails, capabilities, when_down.$$;
 
 create function coord_v1.authorize(operation coord_v1.operation, resource coord_v1.resource default null) returns jsonb
 language sql stable
@@ -722,7 +744,7 @@ comment on function coord_v1.my_profile is $$Who you are here: profile, trust, p
 create function coord_v1.apply_config(config coord_v1.config, plan boolean default false, prune boolean default true) returns jsonb
 language sql
 return coord.apply_config('apply_config', config, plan, prune);
-comment on function coord_v1.apply_config is $$Make profiles, defaults, network and verification policies what a configuration says, all or nothing; with plan, only tell what would change.
+comment on function coord_v1.apply_config is $$Make profiles, defaults, network policies, guardrails and verification policies what a configuration says, all or nothing; with plan, only tell what would change.
 What earlier configurations brought and this one leaves out of a section is removed, unless prune is false. The built-in profile standard stays until a configuration names it.
 Outcomes: planned, applied, unchanged, with added[], changed[], removed[]. The details of config_invalid begin with the place: profiles/NAME/KEY. Errors: config_invalid.
 @toolset full
@@ -778,7 +800,7 @@ create view coord_v1.profiles with (security_invoker = true) as
   select p.name, p.description, p.extends, e.enabled, e.trust, e.allowed, e.blocked,
     jsonb_build_object('max_locks', e.max_locks, 'max_paths_per_call', e.max_paths_per_call, 'max_ttl_seconds', e.max_ttl_seconds,
       'max_tasks', e.max_tasks, 'max_writes_per_hour', e.max_writes_per_hour, 'max_payload_bytes', e.max_payload_bytes) as limits,
-    e.network_policy, e.guardrails, e.capabilities, array(select d.agent_type from coord.profile_defaults d where d.profile = p.name order by 1) as default_for,
+    e.network_policy, e.guardrails, e.capabilities, e.when_down, array(select d.agent_type from coord.profile_defaults d where d.profile = p.name order by 1) as default_for,
     p.changed_at, p.changed_by
   from coord.profiles p join coord.effective_profiles e using (name);
 comment on view coord_v1.profiles is 'Profiles with all that they inherit.';
@@ -793,6 +815,7 @@ comment on column coord_v1.profiles.limits is 'How much of each thing.';
 comment on column coord_v1.profiles.network_policy is 'The network policy of its agents.';
 comment on column coord_v1.profiles.guardrails is 'enforce, warn or log.';
 comment on column coord_v1.profiles.capabilities is 'What its agents may say they can do (start_session); * is anything.';
+comment on column coord_v1.profiles.when_down is 'What a client''s hook does while the coordinator cannot be asked: deny or allow.';
 comment on column coord_v1.profiles.default_for is 'Types of agents that have it by default.';
 comment on column coord_v1.profiles.changed_at is 'When it was declared last.';
 comment on column coord_v1.profiles.changed_by is 'By whom.';

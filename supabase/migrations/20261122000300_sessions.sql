@@ -135,6 +135,7 @@ begin
     v_tasks := coord.return_tasks_of_session(v_session.agent, v_session.id, 'its session died');
     v_released := coord.lapse_locks_of_session(v_session.agent, v_session.id);
     v_cancelled := coord.cancel_tickets(v_session.agent, v_session.id, null, null);
+    perform coord.clear_context(v_session.agent, v_session.id);
     update coord.sessions s set live = false, ended_at = clock_timestamp(), end_reason = 'dead'
     where s.agent = v_session.agent and s.id = v_session.id;
     v_call.function := 'maintain';
@@ -166,7 +167,7 @@ begin
   loop
     perform coord.return_tasks_of_session(p_agent, v_session_id, null);
     v_released := coord.release_locks_of_session(p_agent, v_session_id, 'forced');
-    perform coord.cancel_tickets(p_agent, v_session_id, null, null);
+    perform coord.cancel_tickets(p_agent, v_session_id, null, null), coord.clear_context(p_agent, v_session_id);
     update coord.sessions s set live = false, ended_at = clock_timestamp(), end_reason = 'disabled'
     where s.agent = p_agent and s.id = v_session_id;
     v_ended := v_ended || jsonb_build_object('session_id', v_session_id, 'released', v_released);
@@ -188,6 +189,7 @@ declare
   v_locks integer;
   v_keys integer;
   v_tokens integer;
+  v_tidied jsonb;
   v_sealed integer := 0;
 begin
   perform coord.make_audit_partitions();
@@ -196,7 +198,8 @@ begin
   v_lapsed := coord.lapse_locks(v_max);
   v_locks := coord.purge_locks(v_max);
   v_tasks := v_tasks || coord.tidy_verifications(v_max);
-  perform coord.purge_tasks(v_max), coord.purge_team(v_max), coord.purge_refusals(v_max), coord.purge_webhooks(v_max);
+  perform coord.purge_tasks(v_max), coord.purge_team(v_max), coord.purge_refusals(v_max), coord.purge_approvals(v_max),
+    coord.purge_webhooks(v_max);
   delete from coord.idempotency_keys k where (k.agent, k.function, k.key) in (
     select o.agent, o.function, o.key from coord.idempotency_keys o
     where o.answered_at < clock_timestamp() - interval '24 hours'
@@ -211,10 +214,12 @@ begin
     select o.agent, o.hour, o.host, o.allowed from coord.network_checks o
     where o.hour < clock_timestamp() - interval '30 days'
     limit v_max for update skip locked);
+  perform coord.purge_guardrails(v_max);
   delete from coord.write_counts w where (w.agent, w.slot, w.backend) in (
     select o.agent, o.slot, o.backend from coord.write_counts o
     where o.slot < clock_timestamp() - interval '70 minutes'
     limit v_max for update skip locked);
+  v_tidied := coord.tidy_memories(v_max);
   begin
     v_sealed := coord.seal_batches(20);
   exception when lock_not_available then
@@ -222,7 +227,7 @@ begin
     raise warning 'the audit could not be sealed: %', sqlerrm;
   end;
   return jsonb_build_object('ok', true, 'outcome', 'maintained', 'sessions_ended', v_sessions, 'locks_lapsed', v_lapsed, 'locks_purged', v_locks,
-    'idempotency_keys_purged', v_keys, 'revoked_tokens_purged', v_tokens, 'audit_rows_sealed', v_sealed) || v_tasks;
+    'idempotency_keys_purged', v_keys, 'revoked_tokens_purged', v_tokens, 'audit_rows_sealed', v_sealed) || v_tasks || v_tidied;
 end
 $$;
 comment on function coord.maintain is 'Bounded housekeeping: ends dead sessions, forgets what is long over, seals the audit and makes its next partitions.';
@@ -288,6 +293,7 @@ begin
   v_returned := coord.return_tasks_of_session(v_call.agent, v_call.session_id, null);
   v_released := coord.release_locks_of_session(v_call.agent, v_call.session_id, 'session_ended');
   v_cancelled := coord.cancel_tickets(v_call.agent, v_call.session_id, null, null);
+  perform coord.clear_context(v_call.agent, v_call.session_id);
   update coord.sessions s
   set live = false, ended_at = clock_timestamp(), end_reason = 'ended', summary = p_summary
   where s.agent = v_call.agent and s.id = v_call.session_id and s.live;

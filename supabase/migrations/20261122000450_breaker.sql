@@ -58,7 +58,7 @@ declare
   v_refusal coord.refusals;
   v_now timestamptz := clock_timestamp();
 begin
-  if p_outcome in ('queued', 'none', 'retrying', 'dead') then
+  if p_outcome in ('queued', 'none') then
     return null;
   end if;
   insert into coord.refusals as r (agent, session_id, request, function, repo, outcome, held_by, times, first_at, last_at)

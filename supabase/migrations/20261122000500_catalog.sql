@@ -104,6 +104,8 @@ begin
     select p.oid, p.proname::text as name, p.provolatile <> 'v' as reads, obj_description(p.oid, 'pg_proc') as comment
     from pg_catalog.pg_proc p
     where p.pronamespace = 'coord_v1'::regnamespace and p.prokind = 'f' and has_function_privilege(p_role, p.oid, 'execute')
+      -- What takes a raw body is no tool: somebody's program posts there.
+      and (p.pronargs = 0 or p.proargnames is not null)
   ),
   listed as (
     select d.*, split_part(d.comment, e'\n', 1) as description,

@@ -286,14 +286,17 @@ return jsonb_build_object('path', p_lock.path, 'mode', p_lock.mode, 'fence', p_l
 comment on function coord.describe_grant is 'A lock as its holder is told.';
 
 create function coord.locks_held(p_agent text, p_most integer) returns integer
-language sql stable
-begin atomic
-  select count(*)::integer from (
-    select from coord.locks l
-    where l.agent = p_agent and l.session_live and l.expires_at > clock_timestamp()
-    limit p_most
-  ) h;
-end;
+language plpgsql stable
+as $$
+begin
+  return (
+    select count(*) from (
+      select from coord.locks l
+      where l.agent = p_agent and l.session_live and l.expires_at > clock_timestamp()
+      limit p_most
+    ) h);
+end
+$$;
 comment on function coord.locks_held is 'Live locks of an agent in all its sessions, counted up to a limit.';
 
 create function coord.exceeded(p_call coord.call, p_limit text, p_value integer, p_asked integer) returns jsonb
@@ -473,16 +476,21 @@ $$;
 comment on function coord.stand_in_line is 'Answers a request that cannot be granted: held, queued or deadlock; null when nothing is in its way any more.';
 
 create function coord.cancel_tickets(p_agent text, p_session_id text, p_repo text, p_paths text[]) returns jsonb
-language sql
-begin atomic
+language plpgsql
+as $$
+declare
+  v_gone jsonb;
+begin
   with gone as (
     delete from coord.lock_tickets t
     where t.agent = p_agent and t.session_id = p_session_id
       and (p_repo is null or t.repo = p_repo) and (p_paths is null or t.paths && p_paths)
     returning t.number
   )
-  select jsonb_agg('W-' || g.number order by g.number) from gone g;
-end;
+  select jsonb_agg('W-' || g.number order by g.number) into v_gone from gone g;
+  return v_gone;
+end
+$$;
 comment on function coord.cancel_tickets is 'Ends tickets of a session: those with any of these paths, of this repository; all for null. Null if there were none.';
 grant execute on function coord.cancel_tickets to coord_janitor;
 
@@ -1037,7 +1045,7 @@ $$;
 
 create domain coord_v1.paths as text[];
 comment on domain coord_v1.paths is $$src/a.rs, src/ with all below it, or ./ for everything.
-@schema {"minItems": 1, "maxItems": 64}$$;
+@schema {"maxItems": 64}$$;
 create domain coord_v1.lock_mode as text;
 comment on domain coord_v1.lock_mode is $$shared keeps others from editing what you read.
 @schema {"enum": ["exclusive", "shared"]}$$;
@@ -1066,7 +1074,7 @@ create function coord_v1.acquire_lock(
   wait_seconds coord_v1.wait_seconds default 0
 ) returns jsonb language sql
 return coord.acquire_lock(repo, paths, mode, ttl_seconds, reason, wait_seconds);
-comment on function coord_v1.acquire_lock is $$Lock files or directories before editing them, all or nothing. held: somebody else has them; blockers says who and how long.
+comment on function coord_v1.acquire_lock is $$Lock files or directories before editing, all or nothing. held: blockers says who has them, for how long.
 Answers acquired, renewed (yours already, extended) or held (somebody else's).
 A path is a file (src/a.rs), a directory with all below it (src/), everything (./), a glob, which locks the directory it stands in (widened says which), or a resource with a scheme of path_schemes (port:5432).
 Owner is the session. blockers shows about 20 at most; one that is `waiting` is in line before you. Each lock has a fence: a number that rises with every new holder; pass it to verify_locks before you commit.

@@ -88,11 +88,13 @@ comment on function coord.tell is 'Leaves a notice for an agent.';
 grant execute on function coord.tell to coord_janitor;
 
 create function coord.capabilities(p_declared text[], p_permitted text[]) returns text[]
-language sql immutable
-begin atomic
-  select case when p_declared = '{}' or '*' = any (p_permitted) then p_declared
+language plpgsql immutable
+as $$
+begin
+  return case when p_declared = '{}' or '*' = any (p_permitted) then p_declared
     else array(select c from unnest(p_declared) c where c = any (p_permitted)) end;
-end;
+end
+$$;
 comment on function coord.capabilities is 'What a session says it can do, as far as its profile allows.';
 
 create function coord.take_notices(p_agent text) returns jsonb

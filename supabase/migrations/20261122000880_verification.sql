@@ -1053,8 +1053,8 @@ begin
     perform coord.fail('argument_required', 'approve says whether the change is good (true) or not (false)');
   elsif not p_approve and coalesce(btrim(p_note), '') = '' then
     perform coord.fail('argument_required', 'note says what is wrong with the change');
-  elsif length(p_note) > 4000 then
-    perform coord.fail('argument_too_long', 'note has at most 4000 characters');
+  elsif length(p_note) > 500 then
+    perform coord.fail('argument_too_long', 'note has at most 500 characters');
   end if;
   v_job := coord.hold_job(coord.job_number(p_job));
   if v_job.executor <> 'manual' then
@@ -1189,10 +1189,6 @@ comment on domain coord_v1.verdict is $$error: it could not be run.
 @schema {"enum": ["passed", "failed", "error", "timed_out"]}$$;
 create domain coord_v1.evidence as jsonb;
 comment on domain coord_v1.evidence is $$What shows it: {commit, started_at, ended_at, log_url, summary}.$$;
-create domain coord_v1.note as text;
-comment on domain coord_v1.note is $$Why, in a few sentences.
-@schema {"maxLength": 4000}$$;
-
 create function coord_v1.submit_changeset(
   base coord_v1.commit_id,
   head coord_v1.commit_id,
@@ -1376,7 +1372,7 @@ comment on column coord_v1.verification_policies.changed_at is 'When it was decl
 comment on column coord_v1.verification_policies.changed_by is 'By whom.';
 
 grant usage on type coord_v1.commit_id, coord_v1.changed_paths, coord_v1.branch, coord_v1.author, coord_v1.size, coord_v1.changeset_id, coord_v1.job_id,
-  coord_v1.executor_list, coord_v1.verdict, coord_v1.evidence, coord_v1.note to coord_agent, coord_operator, coord_auditor;
+  coord_v1.executor_list, coord_v1.verdict, coord_v1.evidence to coord_agent, coord_operator, coord_auditor;
 grant execute on function coord.submit_changeset, coord.take_verification, coord.renew_verification, coord.report_verification, coord.decide_verification,
   coord_v1.submit_changeset, coord_v1.take_verification, coord_v1.renew_verification, coord_v1.report_verification, coord_v1.decide_verification
   to coord_agent, coord_operator;

@@ -55,6 +55,8 @@ def main():
                 sys.exit(f"{function}: {response.status} {answer}")
             outcome = answer.get("outcome")
             rows = outcome in ("acquired", "renewed", "denied", "ended") or outcome == "released" and answer["released"] != []
+            # The breaker's trip is one, too; a denial has its row already.
+            rows = rows or answer.get("repeated") == 5
             mine = outcome == "acquired" or mine and outcome != "ended"
             log.write(f"{name} {int(rows)} {outcome or response.status}\n")
 

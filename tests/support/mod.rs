@@ -13,7 +13,9 @@
 )]
 
 pub mod agents;
+pub mod cli;
 pub mod hosted;
+pub mod mcp;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

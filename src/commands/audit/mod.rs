@@ -62,7 +62,7 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
 }
 
 /// A time as `2h` ago, or as RFC 3339.
-fn time(text: &str) -> Result<String, &'static str> {
+pub fn time(text: &str) -> Result<String, &'static str> {
     match clock::duration(text) {
         Some(ago) => Ok(clock::rfc3339(clock::now() - ago)),
         None if text.len() >= 10 && text.as_bytes()[4] == b'-' => Ok(text.to_owned()),

@@ -3,36 +3,82 @@
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::client::WhenDown;
 use super::place::{self, Place};
-use super::{Error, Hook, config, script};
+use super::wiring::{Change, Client};
+use super::{Caller, Error, Hook, Names, config, script, within};
 use crate::cli;
 use crate::commands::Error as CommandError;
 use crate::commands::show::{self, FAINT, GOOD, NAME, styled};
 use crate::exit::Exit;
 use crate::settings::Global;
 
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    names: Names,
+    /// Only show what would be written
+    #[arg(long)]
+    dry_run: bool,
+    /// What clients' hooks do where the coordinator cannot be asked [default: as your profile says, else deny]
+    #[arg(long, value_enum)]
+    when_down: Option<WhenDown>,
+}
+
 /// Puts them in, or brings them up to date.
-pub fn run(hooks: &[Hook], repo: Option<&str>, global: &Global) -> Result<Exit, CommandError> {
-    let hooks = if hooks.is_empty() {
-        &Hook::CLIENT[..]
-    } else {
-        hooks
-    };
+pub async fn run(args: &Args, repo: Option<&str>, global: &Global) -> Result<Exit, CommandError> {
     let kept = |error: Error| CommandError::Usage(error.to_string());
     let place = Place::find().map_err(|error| kept(error.into()))?;
+    let (mut hooks, mut clients) = (args.names.of_git(), args.names.of_clients());
+    let root = place::root();
+    if args.names.names.is_empty() {
+        hooks = Hook::CLIENT.to_vec();
+        clients = Client::ALL.to_vec();
+        clients.retain(|client| root.as_ref().is_some_and(|root| client.is_here(root)));
+    }
     // Before anything is written: all or nothing, as far as can be known.
-    for hook in hooks {
+    for hook in &hooks {
         room(&place.script(*hook))?;
+    }
+    let mut changes = Vec::new();
+    if !clients.is_empty() {
+        let root = root.ok_or_else(|| {
+            CommandError::Usage(
+                "clients work in a checkout, and this repository is bare".to_owned(),
+            )
+        })?;
+        let when_down = match args.when_down {
+            Some(when_down) => when_down,
+            None => of_profile(repo, global).await,
+        };
+        for client in clients {
+            changes.push((client, client.wire(&root, when_down).map_err(kept)?));
+        }
+    }
+    if args.dry_run {
+        for hook in &hooks {
+            let file = place.script(*hook);
+            show::print(&format!("would write {}\n", file.display()));
+        }
+        for (_, change) in &changes {
+            show::print(&change.diff());
+        }
+        return Ok(Exit::Done);
     }
     let program = std::env::current_exe()
         .map_err(|source| kept(file_error("find", Path::new("coord"))(source)))?;
     let settings = config::keep(global, repo, cli::said).map_err(kept)?;
     let mut done = Vec::new();
     for hook in hooks {
-        done.push(put(&place, *hook, &program).map_err(kept)?);
+        done.push(put(&place, hook, &program).map_err(kept)?);
+    }
+    for (client, change) in &changes {
+        change.make().map_err(kept)?;
+        done.push(Put::of_client(*client, change));
     }
     let for_all = place::is_for_all();
     if global.json {
@@ -65,6 +111,28 @@ pub fn run(hooks: &[Hook], repo: Option<&str>, global: &Global) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
+/// As the profile of whoever asks says; nobody who cannot ask is let through later.
+async fn of_profile(repo: Option<&str>, global: &Global) -> WhenDown {
+    let profile = within(Duration::from_secs(5), async {
+        let caller = Caller::new(global, repo)?;
+        Ok(caller
+            .client
+            .call("my_profile", &serde_json::Map::new())
+            .await?)
+    });
+    match profile.await {
+        Ok(profile) if profile.body["when_down"] == "allow" => WhenDown::Allow,
+        Ok(_) => WhenDown::Deny,
+        Err(error) => {
+            anstream::eprintln!(
+                "coord: your profile cannot be asked, so clients' hooks deny while the coordinator is down \
+                 (--when-down allow is the other way): {error}"
+            );
+            WhenDown::Deny
+        }
+    }
+}
+
 /// Two hooks of before cannot both be kept.
 fn room(file: &Path) -> Result<(), CommandError> {
     let before = script::before(file);
@@ -82,7 +150,7 @@ fn room(file: &Path) -> Result<(), CommandError> {
 
 /// What was done about one hook.
 struct Put {
-    hook: Hook,
+    hook: &'static str,
     path: PathBuf,
     /// installed, updated or unchanged.
     what: &'static str,
@@ -91,8 +159,17 @@ struct Put {
 }
 
 impl Put {
+    fn of_client(client: Client, change: &Change) -> Self {
+        Self {
+            hook: client.name(),
+            path: change.path.clone(),
+            what: change.what(),
+            before: None,
+        }
+    }
+
     fn json(&self) -> Value {
-        json!({"hook": self.hook.name(), "path": self.path, "outcome": self.what, "before": self.before})
+        json!({"hook": self.hook, "path": self.path, "outcome": self.what, "before": self.before})
     }
 
     fn told(&self) -> String {
@@ -103,7 +180,7 @@ impl Put {
         format!(
             "{} {} {}\n",
             styled(GOOD, self.what),
-            styled(NAME, self.hook.name()),
+            styled(NAME, self.hook),
             styled(
                 FAINT,
                 format_args!("{}{}", self.path.display(), first.unwrap_or_default())
@@ -133,7 +210,7 @@ fn put(place: &Place, hook: Hook, program: &Path) -> Result<Put, Error> {
     }
     let before = Some(script::before(&file)).filter(|it| it.symlink_metadata().is_ok());
     Ok(Put {
-        hook,
+        hook: hook.name(),
         path,
         what,
         before,

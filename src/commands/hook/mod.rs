@@ -1,10 +1,12 @@
-//! `coord hook`: the coordinator's word in git's own hooks.
+//! `coord hook`: the coordinator's word in the hooks of agents' clients and of git.
 //!
-//! Before a commit the locks are asked for, its message says under which it was made,
-//! and the server that takes the push checks that. What to do about it is the
-//! coordinator's decision; here it is asked, and told to whoever commits.
-//! A hook's exit code is git's: 0 goes on, all else stops.
+//! Before a client uses a tool it asks whether it may. Before a commit the locks are asked
+//! for, its message says under which it was made, and the server that takes the push checks
+//! that. What to do about it is the coordinator's decision; here it is asked, and told to
+//! whoever waits. A hook's exit code is its host's: for git, 0 goes on and all else stops.
 
+pub mod canary;
+mod client;
 mod commit_msg;
 mod config;
 mod install;
@@ -19,6 +21,7 @@ mod staged;
 mod status;
 mod uninstall;
 mod verdict;
+mod wiring;
 mod words;
 
 use std::path::PathBuf;
@@ -31,10 +34,15 @@ use crate::exit::Exit;
 use crate::settings::Global;
 use crate::{git, remote, rpc, settings};
 use config::Config;
+use wiring::Client;
+
+pub use client::misused;
 
 /// Arguments of `coord hook`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "docs/git-hooks.md tells what is checked and how a server is set up.")]
+#[command(
+    after_help = "docs/client-hooks.md and docs/git-hooks.md tell what is checked, what to paste, and how a server is set up."
+)]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -45,12 +53,16 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Put hooks into this repository, before those that are there; what --repo, --url, --token-file and --home say is kept in its git config
-    Install(Names),
+    /// Put hooks into this repository, beside those that are there; what --repo, --url, --token-file and --home say is kept in its git config
+    Install(install::Args),
     /// Take the hooks out again and put back what was there
     Uninstall(Names),
-    /// Say which hooks are in place, and whether the coordinator answers
+    /// Say which hooks are in place and work, and whether the coordinator answers
     Status,
+    /// For Claude Code: judge an event of its hooks
+    ClaudeCode(client::Args),
+    /// For Codex: judge an event of its hooks
+    Codex(client::Args),
     /// For git: check that what is staged is locked by you
     PreCommit,
     /// For git: say in the commit's message under which locks it is made
@@ -63,13 +75,60 @@ enum What {
 
 #[derive(Debug, clap::Args)]
 struct Names {
-    /// Which hooks; without names those of a client
+    /// Which hooks; without names git's that are for a clone, and those of the clients that are found
     #[arg(value_enum, value_name = "HOOK")]
-    hooks: Vec<Hook>,
+    names: Vec<Name>,
+}
+
+impl Names {
+    /// Those of git.
+    fn of_git(&self) -> Vec<Hook> {
+        let hooks = self.names.iter().filter_map(|name| name.of_git());
+        hooks.collect()
+    }
+
+    /// Those of clients.
+    fn of_clients(&self) -> Vec<Client> {
+        let clients = self.names.iter().filter_map(|name| name.of_client());
+        clients.collect()
+    }
+}
+
+/// What can be installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Name {
+    PreCommit,
+    PrepareCommitMsg,
+    CommitMsg,
+    PreReceive,
+    ClaudeCode,
+    Codex,
+    Aider,
+}
+
+impl Name {
+    fn of_git(self) -> Option<Hook> {
+        match self {
+            Self::PreCommit => Some(Hook::PreCommit),
+            Self::PrepareCommitMsg => Some(Hook::PrepareCommitMsg),
+            Self::CommitMsg => Some(Hook::CommitMsg),
+            Self::PreReceive => Some(Hook::PreReceive),
+            _ => None,
+        }
+    }
+
+    fn of_client(self) -> Option<Client> {
+        match self {
+            Self::ClaudeCode => Some(Client::ClaudeCode),
+            Self::Codex => Some(Client::Codex),
+            Self::Aider => Some(Client::Aider),
+            _ => None,
+        }
+    }
 }
 
 /// A hook of git that calls us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hook {
     PreCommit,
     PrepareCommitMsg,
@@ -114,7 +173,11 @@ enum Error {
     #[error("no token: the coordinator at {0} must know who asks")]
     NoToken(String),
     #[error("the coordinator gave no answer within {0} seconds")]
-    Late(u64),
+    Late(f64),
+    #[error("the event of the client cannot be read: {0}")]
+    Event(String),
+    #[error("{0}")]
+    Usage(String),
     #[error("the coordinator answered without a decision: {0}")]
     NoDecision(String),
     #[error("cannot {doing} {path}: {source}", path = .path.display())]
@@ -134,14 +197,18 @@ struct Caller {
 impl Caller {
     /// Flags, then the environment, then the repository's git config: a server's hooks have little of the first two.
     fn new(global: &Global, repo: Option<&str>) -> Result<Self, Error> {
-        let config = Config::read();
+        let (config, repo) = std::thread::scope(|scope| {
+            let config = scope.spawn(Config::read);
+            let repo = repo.map(str::to_owned).or_else(remote::repo);
+            (config.join().unwrap_or_default(), repo)
+        });
         let target = config.behind(global).target()?;
         if target.token.is_none() {
             return Err(Error::NoToken(target.url));
         }
         Ok(Self {
             client: rpc::Client::new(target)?,
-            repo: repo.map(str::to_owned).or_else(remote::repo),
+            repo,
         })
     }
 
@@ -161,7 +228,7 @@ async fn within<T>(
 ) -> Result<T, Error> {
     match tokio::time::timeout(limit, work).await {
         Ok(done) => done,
-        Err(_) => Err(Error::Late(limit.as_secs())),
+        Err(_) => Err(Error::Late(limit.as_secs_f64())),
     }
 }
 
@@ -172,8 +239,9 @@ async fn within<T>(
 pub async fn run(args: Args, global: &Global) -> Result<Exit, CommandError> {
     let repo = args.repo.as_deref();
     match args.what {
-        What::Install(names) => install::run(&names.hooks, repo, global),
-        What::Uninstall(names) => uninstall::run(&names.hooks, global),
+        What::Install(args) => install::run(&args, repo, global).await,
+        What::Uninstall(names) => uninstall::run(&names, global),
+        What::ClaudeCode(args) | What::Codex(args) => Ok(client::run(&args, repo, global).await),
         What::Status => status::run(repo, global).await,
         What::PreCommit => Ok(pre_commit::run(repo, global).await),
         What::PrepareCommitMsg(args) => Ok(prepare_commit_msg::run(&args, repo, global).await),

@@ -53,6 +53,11 @@ impl Place {
     }
 }
 
+/// The root of the checkout here; none where there is no work tree.
+pub fn root() -> Option<PathBuf> {
+    path(Path::new("."), &["rev-parse", "--show-toplevel"]).ok()
+}
+
 /// Whether the folder is one for all repositories of this user or machine.
 pub fn is_for_all() -> bool {
     let scope = git::text(&["config", "--show-scope", "--get", "core.hooksPath"]);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::canary::{self, Seen};
 use super::place::Place;
 use super::{Caller, Error, Hook, script, within, words};
 use crate::commands::Error as CommandError;
@@ -17,6 +18,7 @@ const LIMIT: Duration = Duration::from_secs(8);
 pub async fn run(repo: Option<&str>, global: &Global) -> Result<Exit, CommandError> {
     let place = Place::find().map_err(|error| CommandError::Usage(error.to_string()))?;
     let hooks: Vec<_> = Hook::ALL.iter().map(|hook| look(&place, *hook)).collect();
+    let clients = canary::all();
     let asked = ask(repo, global).await;
     let exit = if asked.is_ok() {
         Exit::Done
@@ -30,7 +32,9 @@ pub async fn run(repo: Option<&str>, global: &Global) -> Result<Exit, CommandErr
                 json!({"answers": false, "why": error.to_string(), "mend": words::mend(&error)})
             }
         };
-        show::json(&json!({"hooks": hooks, "coordinator": coordinator}));
+        show::json(
+            &json!({"hooks": hooks, "clients": clients.iter().map(client).collect::<Vec<_>>(), "coordinator": coordinator}),
+        );
         return Ok(exit);
     }
     let rows: Vec<Vec<String>> = hooks
@@ -43,6 +47,12 @@ pub async fn run(repo: Option<&str>, global: &Global) -> Result<Exit, CommandErr
         .collect();
     show::print(&show::table(
         &["hook", "state", "where", "runs first"],
+        &rows,
+        &[NAME, GOOD, FAINT],
+    ));
+    let rows: Vec<Vec<String>> = clients.iter().map(client_row).collect();
+    show::print(&show::table(
+        &["client", "state", "where", "why"],
         &rows,
         &[NAME, GOOD, FAINT],
     ));
@@ -62,6 +72,19 @@ pub async fn run(repo: Option<&str>, global: &Global) -> Result<Exit, CommandErr
         ),
     });
     Ok(exit)
+}
+
+fn client(seen: &Seen) -> Value {
+    json!({"client": seen.client, "state": seen.canary.state(), "path": seen.path, "why": seen.canary.why()})
+}
+
+fn client_row(seen: &Seen) -> Vec<String> {
+    vec![
+        seen.client.to_owned(),
+        seen.canary.state().to_owned(),
+        seen.path.display().to_string(),
+        show::harmless(seen.canary.why()).replace('\n', " "),
+    ]
 }
 
 fn look(place: &Place, hook: Hook) -> Value {

@@ -6,25 +6,36 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::install::file_error;
-use super::place::Place;
-use super::{Error, Hook, script};
+use super::place::{self, Place};
+use super::wiring::Client;
+use super::{Error, Hook, Names, script};
 use crate::commands::Error as CommandError;
 use crate::commands::show::{self, GOOD, NAME, styled};
 use crate::exit::Exit;
 use crate::settings::Global;
 
 /// Takes them out; those that are not ours stay.
-pub fn run(hooks: &[Hook], global: &Global) -> Result<Exit, CommandError> {
-    let hooks = if hooks.is_empty() {
-        &Hook::ALL[..]
-    } else {
-        hooks
-    };
+pub fn run(names: &Names, global: &Global) -> Result<Exit, CommandError> {
+    let (mut hooks, mut clients) = (names.of_git(), names.of_clients());
+    if names.names.is_empty() {
+        hooks = Hook::ALL.to_vec();
+        clients = Client::ALL.to_vec();
+    }
     let kept = |error: Error| CommandError::Usage(error.to_string());
     let place = Place::find().map_err(|error| kept(error.into()))?;
     let mut gone = Vec::new();
     for hook in hooks {
-        gone.extend(take_out(&place, *hook).map_err(kept)?);
+        gone.extend(take_out(&place, hook).map_err(kept)?);
+    }
+    if let Some(root) = place::root() {
+        for client in clients {
+            let change = client.unwire(&root).map_err(kept)?;
+            change.make().map_err(kept)?;
+            gone.extend((change.what() != "unchanged").then_some(Gone {
+                hook: client.name(),
+                restored: None,
+            }));
+        }
     }
     if global.json {
         let hooks: Vec<_> = gone

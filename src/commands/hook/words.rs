@@ -124,11 +124,18 @@ pub fn mend(error: &Error) -> String {
         }
         Error::Rpc(rpc::Error::Problem(problem)) => match &problem.hint {
             Some(hint) => &one_line(hint),
+            None if problem.status == 401 => {
+                "set COORD_TOKEN to a token of this coordinator; an operator mints one with `coord token mint`"
+            }
             None => "`coord hook status` and `coord doctor` look for what is wrong",
         },
         Error::Rpc(_) | Error::NoDecision(_) => {
             "`coord hook status` and `coord doctor` look for what is wrong"
         }
+        Error::Event(_) => {
+            "the client and coord do not understand each other: see docs/client-hooks.md"
+        }
+        Error::Usage(_) => "`coord hook install` writes it anew",
         Error::Git(_) | Error::File { .. } => "see what it says, then try again",
     };
     advice.to_owned()

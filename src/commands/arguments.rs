@@ -1,0 +1,91 @@
+//! What arguments of several commands have in common.
+
+use std::io::Read as _;
+
+use serde_json::{Map, Value, json};
+
+use crate::checkout::Checkout;
+use crate::commands::Error;
+use crate::remote;
+use crate::stack::clock;
+
+/// Which repository a command is about.
+#[derive(Debug, clap::Args)]
+pub struct Repo {
+    /// host/owner/name or a remote's URL [default: `COORD_REPO`, else git config coord.repo, else git's remote origin]
+    #[arg(long = "repo", value_name = "REPO")]
+    name: Option<String>,
+}
+
+impl Repo {
+    /// The arguments that every call begins with.
+    pub fn args(self) -> Map<String, Value> {
+        let repo = self.name.or_else(remote::repo);
+        Map::from_iter(repo.map(|repo| ("repo".to_owned(), repo.into())))
+    }
+}
+
+/// Adds an argument, if there is one.
+pub fn put(call: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
+    call.extend(value.map(|value| (name.to_owned(), value.into())));
+}
+
+/// Adds a list, if there is anything in it.
+pub fn put_list(call: &mut Map<String, Value>, name: &str, list: Vec<String>) {
+    put(call, name, (!list.is_empty()).then_some(list));
+}
+
+/// Paths as typed, said from the root of the checkout around us if there is one.
+pub fn names(typed: &[String]) -> Value {
+    match Checkout::here() {
+        Some(checkout) => typed.iter().map(|path| checkout.name(path)).collect(),
+        None => json!(typed),
+    }
+}
+
+/// Seconds from `90`, `30m` or `2h`.
+pub fn seconds(text: &str) -> Result<i64, &'static str> {
+    clock::duration(text).ok_or("write it in seconds, or as 30m or 2h")
+}
+
+/// A text, or what standard input says for `-`.
+pub fn words(given: String) -> Result<String, Error> {
+    if given == "-" {
+        Ok(stdin()?.trim_end().to_owned())
+    } else {
+        Ok(given)
+    }
+}
+
+/// JSON; `@FILE` and `-` say where it is. What is neither JSON nor looks like it is a text.
+pub fn data(given: String) -> Result<Value, Error> {
+    let text = match given.strip_prefix('@') {
+        Some(path) => read(path)?,
+        None if given == "-" => stdin()?,
+        None => given,
+    };
+    match serde_json::from_str(&text) {
+        Ok(value) => Ok(value),
+        Err(error) if text.trim_start().starts_with(['{', '[', '"']) => {
+            Err(Error::Usage(format!("this is no JSON: {error}")))
+        }
+        Err(_) => Ok(text.trim_end().into()),
+    }
+}
+
+/// A file's text, or that of standard input for `-`.
+pub fn read(path: &str) -> Result<String, Error> {
+    if path == "-" {
+        return stdin();
+    }
+    std::fs::read_to_string(path)
+        .map_err(|error| Error::Usage(format!("cannot read {path}: {error}")))
+}
+
+fn stdin() -> Result<String, Error> {
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|error| Error::Usage(format!("cannot read standard input: {error}")))?;
+    Ok(text)
+}
