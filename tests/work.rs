@@ -485,6 +485,14 @@ fn who_runs_against_a_wall_is_told_to_stop_and_seen() {
     // What is no terminal gets text as well; an agent sees its own.
     let own = bob.run(&["top"]).exits(0);
     own.says(&["acquire_lock", "5x"]);
+
+    // An error leaves no trace in the database; it is counted all the same.
+    for time in 1..=5 {
+        let ran = bob.run(&["lock", "acquire", "y", "--ttl", "1", "--session", "s"]);
+        let said = ran.exits(2).err();
+        assert_eq!(said.contains("Stop: this same call"), time == 5, "{said}");
+    }
+    bob.run(&["top"]).exits(0).says(&["ttl_out_of_range"]);
     client.leave();
 }
 

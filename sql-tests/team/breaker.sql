@@ -34,10 +34,21 @@ select is((select count(repeated) from slow), 0::bigint, 'every thirty seconds i
 select is((select count(tests.b('acquire_lock(''{slow}'', wait_seconds => 60)') ->> 'repeated') from generate_series(1, 8)), 0::bigint, 'nor is standing in line');
 select is((select count(tests.b('get_work()') ->> 'repeated') from generate_series(1, 8)), 0::bigint, 'nor looking for work');
 
+select matches((select string_agg(coalesce(tests.b('acquire_lock(''{slow}'')') ->> 'repeated', '-'), ' ') from generate_series(1, 20) n), '^(- )*([0-9]+ ?)+$', 'but who was patient and then hammers is told as well');
+select is((select count(*) from coord.audit_log where agent = 'agent-b' and outcome = 'held'), 2::bigint, 'and that is audited, once');
+
+-- Errors undo what the call did; they are counted by another.
+select is((select string_agg(coalesce(tests.b('report_failure(''acquire_lock'', ''ttl_out_of_range'', ''{"paths": ["a"]}'')') ->> 'repeated', '-'), ' ') from generate_series(1, 6) n), '- - - - 5 6', 'an error repeated');
+select matches(tests.b('report_failure(''acquire_lock'', ''ttl_out_of_range'', ''{"paths": ["a"]}'')') ->> 'next', (select 'that. ' || remedy || '$' from coord.error_codes where code = 'ttl_out_of_range'), 'is told what mends it');
+select is(tests.b('report_failure(''acquire_lock'', ''ttl_out_of_range'', ''{"paths": ["b"]}'')') ->> 'outcome', 'counted', 'another call has not begun');
+select is(tests.b('report_failure(''no_function'', ''nothing'')') ->> 'outcome', 'counted', 'whatever it is');
+select is((select count(*) from coord.audit_log where agent = 'agent-b' and function = 'report_failure'), 1::bigint, 'audited when it trips');
+select throws_like($$select tests.b('report_failure(null, ''nothing'')')$$, '%argument_required%', 'of nothing, nothing is counted');
+
 -- Denials too, which have their own audit rows.
 select is((select string_agg(coalesce(tests.b('force_release_lock(''{slow}'', ''please'')') ->> 'repeated', '-'), ' ') from generate_series(1, 6) n), '- - - - 5 6', 'a denial repeated');
 select is((select count(*) from coord.audit_log where agent = 'agent-b' and outcome = 'denied'), 6::bigint, 'each with its row');
-select is((select count(*) from coord.audit_details where agent = 'agent-b' and content ? 'repeated'), 3::bigint, 'which say so from the fifth on');
+select is((select count(*) from coord.audit_details where agent = 'agent-b' and content ? 'repeated'), 4::bigint, 'which say so from the fifth on');
 
 -- Forgotten after an hour.
 select tests.pass(3700);

@@ -152,9 +152,39 @@ impl Client {
         loop {
             match (self.send(function, args, key, None).await, pauses.next()) {
                 (Err(error), Some(pause)) if error.passes() => tokio::time::sleep(*pause).await,
+                (Err(Error::Problem(problem)), _) => {
+                    return Err(Error::Problem(
+                        self.count(function, args, key, problem).await,
+                    ));
+                }
                 (outcome, _) => return outcome,
             }
         }
+    }
+
+    /// Tells the coordinator of a call that it refused with an error, which leaves no trace in
+    /// a database by itself; whoever repeats it too often is told to stop.
+    async fn count(
+        &self,
+        function: &str,
+        args: &Map<String, Value>,
+        key: &str,
+        mut problem: Box<Problem>,
+    ) -> Box<Problem> {
+        if matches!(problem.status, 400 | 404 | 409 | 422) {
+            let mut told = Map::new();
+            told.insert("operation".to_owned(), function.into());
+            told.insert("code".to_owned(), problem.message.clone().into());
+            told.insert("arguments".to_owned(), args.clone().into());
+            let limit = Some(Duration::from_secs(2));
+            // The error counts for more than its being counted.
+            if let Ok(answer) = self.send("report_failure", &told, key, limit).await
+                && let Some(stop) = answer.body.get("next").and_then(Value::as_str)
+            {
+                problem.hint = Some(stop.to_owned());
+            }
+        }
+        problem
     }
 
     /// As [`Client::call`], but one try that takes no longer than `limit`: for
