@@ -327,19 +327,21 @@ impl Fleet {
             .map(|life| self.lives[life].session.as_str())
             .collect();
         let still_there = shared().psql(&format!(
-            "with quiet as (
+            // Rows in the order in which all others lock them.
+            "create temp table quiet (agent text, id text);
+             with gone as (
                update coord.sessions set renewed_at = renewed_at - interval '1 hour'
-               where live and id = any ('{{{}}}') returning agent, id),
-             claims as (
-               update coord.tasks t set lease_until = t.lease_until - interval '1 hour'
-               from quiet q where t.agent = q.agent and t.session_id = q.id and t.session_live),
-             locks as (
-               update coord.locks l set acquired_at = l.acquired_at - interval '1 hour', expires_at = l.expires_at - interval '1 hour'
-               from quiet q where l.agent = q.agent and l.session_id = q.id and l.released_at is null)
-             select coalesce(string_agg(id, ' '), '') from quiet;
+               where live and id = any ('{{{}}}') returning agent, id)
+             insert into quiet select * from gone;
+             update coord.tasks set lease_until = lease_until - interval '1 hour'
+             where number = any (array(select t.number from coord.tasks t join quiet q on t.agent = q.agent and t.session_id = q.id
+               where t.session_live order by t.number for update of t));
+             update coord.locks l set acquired_at = l.acquired_at - interval '1 hour', expires_at = l.expires_at - interval '1 hour'
+             from quiet q where l.agent = q.agent and l.session_id = q.id and l.released_at is null;
              -- Nor is backing off waited for.
              update coord.tasks set next_at = next_at - interval '5 seconds'
-             where number = any (array(select number from coord.tasks where next_at is not null order by number for update skip locked))",
+             where number = any (array(select number from coord.tasks where next_at is not null order by number for update skip locked));
+             select coalesce(string_agg(id, ' '), '') from quiet",
             sessions.join(",")
         ));
         let still_there: HashSet<&str> = still_there.split_whitespace().collect();

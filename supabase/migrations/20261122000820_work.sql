@@ -1524,14 +1524,15 @@ comment on function coord.describe_task is 'A task as get_task answers it.';
 create function coord.brief_tasks(p_numbers bigint[]) returns jsonb
 language sql stable
 begin atomic
-  select coalesce(jsonb_agg(jsonb_build_object('task', 'T-' || b.number, 'title', b.title, 'state', b.state) order by b.number), '[]')
+  select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+    'task', 'T-' || b.number, 'title', b.title, 'state', b.state, 'blocked', nullif(b.blocked, false))) order by b.number), '[]')
   from (
-    select t.number, t.title, t.state from coord.tasks t where t.number = any (p_numbers)
+    select t.number, t.title, t.state, t.unmet > 0 as blocked from coord.tasks t where t.number = any (p_numbers)
     union all
-    select p.number, p.title, p.state from coord.past_tasks p where p.number = any (p_numbers)
+    select p.number, p.title, p.state, false from coord.past_tasks p where p.number = any (p_numbers)
   ) b;
 end;
-comment on function coord.brief_tasks is 'Tasks with title and state.';
+comment on function coord.brief_tasks is 'Tasks with title and state, and whether they wait for others.';
 
 create function coord.get_task(p_task text) returns jsonb
 language plpgsql stable security definer set search_path = ''

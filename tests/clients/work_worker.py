@@ -68,6 +68,7 @@ def main():
             time.sleep(dice.uniform(0.05, 0.3))
         elif dice.random() < settings["silence"]:
             be_silent(settings["log"])
+            agent.http.close()  # By now the server has, if it was long.
         for task in tasks:
             end(agent, settings["seed"], task)
 

@@ -2,6 +2,7 @@
 //!
 //! The layout is our own: layout-rs needed four minutes for two hundred tasks, and a
 //! graph without circles needs no more than its ranks and, within them, the neighbours' mean.
+//! What leads over a column passes between its boxes, all from one task together.
 
 use std::fmt::Write as _;
 
@@ -16,20 +17,25 @@ const FITS: usize = 32;
 const SWEEPS: usize = 8;
 
 pub fn draw(graph: &Graph) -> String {
-    let columns = columns(graph);
-    let tallest = columns.iter().map(Vec::len).max().unwrap_or_default();
-    let height = stretch(tallest, BOX.1, GAP.1);
-    let mut places = vec![(0.0, 0.0); graph.tasks.len()];
-    for (step, column) in columns.iter().enumerate() {
-        let top = (height - stretch(column.len(), BOX.1, GAP.1)) / 2.0;
-        for (row, at) in column.iter().enumerate() {
-            places[*at] = (along(step, BOX.0, GAP.0), top + along(row, BOX.1, GAP.1));
+    let layout = Layout::of(graph);
+    let high = |at: usize| {
+        if at < graph.tasks.len() { BOX.1 } else { 0.0 }
+    };
+    let tall = |column: &Vec<usize>| {
+        column.iter().map(|at| high(*at)).sum::<f64>() + gaps(column.len()) * GAP.1
+    };
+    let height = layout.columns.iter().map(tall).fold(0.0, f64::max);
+    let mut places = vec![(0.0, 0.0); layout.nodes];
+    let mut x = 0.0;
+    for column in &layout.columns {
+        let mut y = (height - tall(column)) / 2.0;
+        for at in column {
+            places[*at] = (x, y + high(*at) / 2.0);
+            y += high(*at) + GAP.1;
         }
+        x += BOX.0 + GAP.0;
     }
-    let (width, height) = (
-        stretch(columns.len(), BOX.0, GAP.0) + 2.0 * MARGIN,
-        height + 2.0 * MARGIN,
-    );
+    let (width, height) = ((x - GAP.0).max(0.0) + 2.0 * MARGIN, height + 2.0 * MARGIN);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -38,15 +44,23 @@ pub fn draw(graph: &Graph) -> String {
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n\
          <g transform=\"translate({MARGIN} {MARGIN})\">\n"
     );
-    for (task, needs) in &graph.ties {
-        let ((x1, y1), (x2, y2)) = (places[*needs], places[*task]);
-        let (x1, y1, y2) = (x1 + BOX.0, y1 + BOX.1 / 2.0, y2 + BOX.1 / 2.0);
-        let bend = (x2 - x1) / 2.0;
+    for (from, to) in &layout.ties {
+        let ((x1, y1), (x2, y2)) = (places[*from], places[*to]);
+        let (x1, half) = (x1 + BOX.0, GAP.0 / 2.0);
+        let (to_a_task, mut end) = (*to < graph.tasks.len(), String::new());
+        if !to_a_task {
+            end = format!("H{}", x2 + BOX.0);
+        }
         let _ = writeln!(
             out,
-            "<path d=\"M{x1} {y1}C{} {y1} {} {y2} {x2} {y2}\" fill=\"none\" stroke=\"#6b7280\" marker-end=\"url(#tip)\"/>",
-            x1 + bend,
-            x2 - bend
+            "<path d=\"M{x1} {y1}C{} {y1} {} {y2} {x2} {y2}{end}\" fill=\"none\" stroke=\"#6b7280\"{}/>",
+            x1 + half,
+            x2 - half,
+            if to_a_task {
+                " marker-end=\"url(#tip)\""
+            } else {
+                ""
+            }
         );
     }
     for (task, (x, y)) in graph.tasks.iter().zip(&places) {
@@ -55,6 +69,7 @@ pub fn draw(graph: &Graph) -> String {
         if title.len() < task.title.len() {
             title.push('…');
         }
+        let y = y - BOX.1 / 2.0;
         let _ = writeln!(
             out,
             "<g transform=\"translate({x} {y})\"><title>{} {}: {}</title>\
@@ -76,42 +91,86 @@ pub fn draw(graph: &Graph) -> String {
     out
 }
 
-#[allow(clippy::cast_precision_loss)] // At most a thousand.
-fn along(count: usize, size: f64, gap: f64) -> f64 {
-    count as f64 * (size + gap)
+#[allow(clippy::cast_precision_loss)] // At most some thousands.
+fn gaps(count: usize) -> f64 {
+    count.saturating_sub(1) as f64
 }
 
-/// What so many things with gaps between them take.
-fn stretch(count: usize, size: f64, gap: f64) -> f64 {
-    (along(count, size, gap) - gap).max(0.0)
+/// Nodes are the tasks and, after them, the places where something passes a column.
+struct Layout {
+    nodes: usize,
+    /// From the top; a tie leads from one column to the next.
+    columns: Vec<Vec<usize>>,
+    ties: Vec<(usize, usize)>,
 }
 
-/// The tasks by their longest way from one that needs nothing, neighbours near each other.
-fn columns(graph: &Graph) -> Vec<Vec<usize>> {
-    let mut needs = vec![Vec::new(); graph.tasks.len()];
-    let mut needed_by = needs.clone();
-    for (task, need) in &graph.ties {
-        needs[*task].push(*need);
-        needed_by[*need].push(*task);
-    }
-    let ranks = ranks(&needs, &needed_by);
-    let mut columns = vec![Vec::new(); ranks.iter().max().map_or(0, |most| most + 1)];
-    for (at, rank) in ranks.iter().enumerate() {
-        columns[*rank].push(at);
-    }
-    let mut rows = vec![0.0; graph.tasks.len()];
-    for column in &columns {
-        settle(column, &mut rows);
-    }
-    for _ in 0..SWEEPS {
-        for column in &mut columns {
-            arrange(column, &needs, &mut rows);
+impl Layout {
+    /// The tasks by their longest way from one that needs nothing, neighbours near each other.
+    fn of(graph: &Graph) -> Self {
+        let (needs, needed_by) = neighbours(
+            graph.tasks.len(),
+            graph.ties.iter().map(|(task, need)| (*need, *task)),
+        );
+        let ranks = ranks(&needs, &needed_by);
+        let mut columns = vec![Vec::new(); ranks.iter().max().map_or(0, |most| most + 1)];
+        for (at, rank) in ranks.iter().enumerate() {
+            columns[*rank].push(at);
         }
-        for column in columns.iter_mut().rev() {
-            arrange(column, &needed_by, &mut rows);
+        let mut nodes = graph.tasks.len();
+        let mut ties = Vec::new();
+        for (need, tasks) in needed_by.iter().enumerate() {
+            let last = tasks.iter().map(|it| ranks[*it]).max().unwrap_or_default();
+            let mut from = need;
+            let passed = columns.iter_mut().enumerate().take(last + 1);
+            for (rank, column) in passed.skip(ranks[need] + 1) {
+                let there = tasks.iter().filter(|it| ranks[**it] == rank);
+                ties.extend(there.map(|task| (from, *task)));
+                if rank < last {
+                    column.push(nodes);
+                    ties.push((from, nodes));
+                    from = nodes;
+                    nodes += 1;
+                }
+            }
+        }
+        let mut layout = Self {
+            nodes,
+            columns,
+            ties,
+        };
+        layout.untangle();
+        layout
+    }
+
+    fn untangle(&mut self) {
+        let (before, after) = neighbours(self.nodes, self.ties.iter().copied());
+        let mut rows = vec![0.0; self.nodes];
+        for column in &self.columns {
+            settle(column, &mut rows);
+        }
+        for _ in 0..SWEEPS {
+            for column in &mut self.columns {
+                arrange(column, &before, &mut rows);
+            }
+            for column in self.columns.iter_mut().rev() {
+                arrange(column, &after, &mut rows);
+            }
         }
     }
-    columns
+}
+
+/// What leads to each node, and where each leads.
+fn neighbours(
+    nodes: usize,
+    ties: impl Iterator<Item = (usize, usize)>,
+) -> (Vec<Vec<usize>>, Vec<Vec<usize>>) {
+    let mut before = vec![Vec::new(); nodes];
+    let mut after = before.clone();
+    for (from, to) in ties {
+        before[to].push(from);
+        after[from].push(to);
+    }
+    (before, after)
 }
 
 /// Each one behind all that it needs.
@@ -181,15 +240,28 @@ mod tests {
             ties.push(json!({"task": format!("T-{task}"), "needs": format!("T-{needs}")}));
         }
         let graph = Graph::read(&json!({"tasks": tasks, "ties": ties}));
-        let columns = columns(&graph);
-        assert_eq!(columns.iter().map(Vec::len).sum::<usize>(), 300);
-        let column = |at: usize| columns.iter().position(|it| it.contains(&at)).unwrap();
+        let layout = Layout::of(&graph);
+        let mut column = vec![0; layout.nodes];
+        for (step, nodes) in layout.columns.iter().enumerate() {
+            for at in nodes {
+                column[*at] = step;
+            }
+        }
         assert!(
-            graph
+            layout
                 .ties
                 .iter()
-                .all(|(task, needs)| column(*needs) < column(*task))
+                .all(|(a, b)| column[*a] + 1 == column[*b])
         );
+        // Whatever a task needs is reached from there, and nothing else.
+        let (before, _) = neighbours(layout.nodes, layout.ties.iter().copied());
+        for (task, need) in &graph.ties {
+            let mut at = before[*task][0];
+            while at >= 300 {
+                at = before[at][0];
+            }
+            assert_eq!(at, *need);
+        }
         assert_eq!(draw(&graph).matches("<rect width=\"230\"").count(), 300);
     }
 
