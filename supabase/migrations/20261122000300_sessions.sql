@@ -102,7 +102,7 @@ $$;
 comment on function coord.renew_session is 'Renews a session and its claims, unless another call of it is doing so.';
 
 create function coord.reap_sessions(p_max_sessions integer) returns integer
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set lock_timeout = '10ms'
 as $$
 declare
   v_now timestamptz := clock_timestamp();
@@ -132,9 +132,14 @@ begin
     -- Its tasks may end for good; where somebody is at the graph, the next round ends it.
     continue when not coord.try_graphs_of_session(v_session.agent, v_session.id);
     v_began := clock_timestamp();
-    v_tasks := coord.return_tasks_of_session(v_session.agent, v_session.id, 'its session died');
-    v_released := coord.lapse_locks_of_session(v_session.agent, v_session.id);
-    v_cancelled := coord.cancel_tickets(v_session.agent, v_session.id, null, null);
+    begin
+      v_tasks := coord.return_tasks_of_session(v_session.agent, v_session.id, 'its session died');
+      v_released := coord.lapse_locks_of_session(v_session.agent, v_session.id);
+      v_cancelled := coord.cancel_tickets(v_session.agent, v_session.id, null, null);
+    exception when lock_not_available then
+      -- Somebody is at what it held. Waiting for it with the others' rows in hand could be in a circle.
+      exit;
+    end;
     perform coord.clear_context(v_session.agent, v_session.id);
     update coord.sessions s set live = false, ended_at = clock_timestamp(), end_reason = 'dead'
     where s.agent = v_session.agent and s.id = v_session.id;

@@ -52,7 +52,8 @@
 -- may end a task without completing it, because that reaches an unknown part of the
 -- graph; shared by who submits, because that may look at any part of it), dedup_keys in
 -- their order, tasks by number, places of locks, lock rows. Claims wait for nothing:
--- they skip locked tasks, and places that somebody is at.
+-- they skip locked tasks, and places that somebody is at. Housekeeping ends many tasks and
+-- sessions in one transaction, in no such order: it waits for 10 ms and then gives up.
 
 set role coord_owner;
 
@@ -1416,7 +1417,7 @@ $$;
 comment on function coord.lose_task is 'Takes a task back whose lease ran out, audited.';
 
 create function coord.expire_tasks(p_max_tasks integer) returns jsonb
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set lock_timeout = '10ms'
 as $$
 declare
   v_task coord.tasks;
@@ -1431,7 +1432,12 @@ begin
   loop
     -- The graph after the row: so only where it is free, or the next round has it.
     continue when not pg_try_advisory_xact_lock(hashtextextended(v_task.repo, 8));
-    v_task := coord.lose_task(v_task);
+    begin
+      v_task := coord.lose_task(v_task);
+    exception when lock_not_available then
+      -- Somebody completes what is tied to it as well.
+      return jsonb_build_object('tasks_lost', v_lost, 'tasks_dead', v_dead);
+    end;
     v_lost := v_lost + 1;
     v_dead := v_dead + (v_task.state = 'dead')::integer;
   end loop;
@@ -1442,7 +1448,11 @@ begin
     continue when not pg_try_advisory_xact_lock(hashtextextended(v_task.repo, 8));
     -- It may have ended with another that was before it here.
     continue when not exists (select from coord.tasks t where t.number = v_task.number);
-    v_ended := coord.finish_task(v_task, 'dead', 'deadline', null, 'its deadline passed');
+    begin
+      v_ended := coord.finish_task(v_task, 'dead', 'deadline', null, 'its deadline passed');
+    exception when lock_not_available then
+      exit;
+    end;
     perform coord.tell(v_task.submitted_by, v_task.repo, 'task_dead', format('%s (%s) is dead: its deadline passed before anybody did it.',
       coord.task_name(v_task.number), v_task.title));
     v_call.function := 'maintain';
