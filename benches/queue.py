@@ -4,7 +4,8 @@ with 100,000 pending tasks, and with 1,000,000 finished ones; started by benches
 
 Needs PG* (a superuser). The others are installed by name into a cache outside the tree
 (COORD_BENCH_CACHE). All run in the same pgbench: graphile-worker and pg-boss with the very SQL
-that their clients send, so nobody is charged for a client in JavaScript.
+that their clients send, so nobody is charged for a client in JavaScript. Then the same one at a
+time with their own clients, as an application has it, and ours through PostgREST.
 """
 
 import json
@@ -17,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from lock_table import HERE, REPO, ROUNDS, SECONDS, claims, progress, sql
-from side_by_side import database_cpu
+from side_by_side import URL, database_cpu, token
 
 CLIENTS = [int(n) for n in os.environ.get("BENCH_CLIENTS", "1 8 16").split()]
 # finished, pending
@@ -104,14 +105,14 @@ def install(database, there, directory):
 
 # How many are pending, and how more are made: as the queue's own functions would leave them.
 TASK = f"""gen_random_uuid(), nextval('coord.task_numbers'), '{REPO}', 'task', 'a task of many', jsonb_build_object('n', n), 5, 1,
-  array[]::text[], array[]::text[], array[]::text[]"""
-COLUMNS = "id, number, repo, task_type, title, input, priority, min_trust, capabilities, agent_types, not_agents"
+  array[]::text[], array[]::text[], array[]::text[], array[]::text[]"""
+COLUMNS = "id, number, repo, task_type, title, input, priority, min_trust, capabilities, agent_types, not_agents, only_agents"
 REST = "depends_on, on_dependency_failure, max_attempts, submitted_by, submitted_at"
 QUEUES = {
     OURS: ("select count(*) from coord.tasks", f"""
         insert into coord.tasks ({COLUMNS}, {REST}, turn_at, lane)
         select {TASK}, array[]::bigint[], 'fail', 3, 'bench-0', clock_timestamp(), clock_timestamp() + interval '50 minutes',
-          md5(jsonb_build_array('task', 1, '[]'::jsonb, '[]'::jsonb, '[]'::jsonb)::text)::uuid"""),
+          md5(jsonb_build_array('task', 1, '[]'::jsonb, '[]'::jsonb, '[]'::jsonb, '[]'::jsonb)::text)::uuid"""),
     FLOOR: ("select count(*) from bench_jobs where state = 'pending'",
             "insert into bench_jobs (payload) select jsonb_build_object('n', n)"),
     "pgmq, read + delete": ("select count(*) from pgmq.q_bench",
@@ -154,6 +155,17 @@ def pairs(database, queue, script, clients):
     return float(re.search(r"tps = ([0-9.]+)", out.stdout)[1]), (database_cpu() - before) * 1000 / done
 
 
+def through_clients(there, database, queue):
+    """Pairs a second of one worker that does one after another."""
+    if queue == OURS:
+        database = os.environ["PGDATABASE"]
+    fill(database, queue, LOADS[0][1])
+    env = dict(os.environ, PGDATABASE=database, BENCH_URL=URL, BENCH_TOKEN=token())
+    out = subprocess.run([there / "node_modules/.bin/node", HERE / "queue_clients.mjs", there, queue, str(SECONDS)],
+                         env=env, check=True, capture_output=True, text=True).stdout
+    return float(out)
+
+
 def main():
     there = packages()
     scripts, previous = None, None
@@ -184,6 +196,11 @@ def main():
             rate, cost = pairs(names[load], queue, scripts[queue], clients)
             rates[clients, load, queue].append(rate)
             costs[clients, load, queue].append(cost)
+    by_client = {queue: [] for queue in (OURS, "graphile-worker", "pg-boss") if there}
+    for turn in range(ROUNDS):
+        for queue in by_client:
+            progress(f"  round {turn + 1} of {ROUNDS}: {queue}, through its client")
+            by_client[queue].append(through_clients(there, names[LOADS[0]], queue))
     progress("")
     rates, costs = [{run: statistics.median(of[run]) for run in runs} for of in (rates, costs)]
 
@@ -198,6 +215,13 @@ def main():
                 ours = f"{rates[clients, load, OURS] / rates[run]:.2f}×" if queue != OURS else ""
                 print(f"  {queue:<50}{rates[run]:>8.0f}{costs[run]:>8.2f}{ours:>10}{rates[first] / rates[run]:>8.2f}×{costs[run] / costs[first]:>8.2f}×")
             print()
+    if there:
+        print(f"{'Through their own clients, one after another':<52}{'pairs/s':>8}{'ours is':>18}")
+        by_client = {queue: statistics.median(found) for queue, found in by_client.items()}
+        for queue, rate in by_client.items():
+            ours = f"{by_client[OURS] / rate:.2f}×" if queue != OURS else ""
+            print(f"  {queue + (', by HTTP' if queue == OURS else ''):<50}{rate:>8.0f}{ours:>18}")
+        print()
     print("ours is: how many times as fast as that one. growth: how much slower than with the first load, and how much more CPU.")
     print(f"Targets: faster than graphile-worker and pg-boss one at a time, level with pgmq; growth at most {GROWTH}×.")
     print("Only ours knows who calls, checks what it may do, keeps an audit and dependencies, and survives a dead worker by itself.")
