@@ -401,6 +401,9 @@ create function coord.violations_of(p_commands coord.shell_command[], p_profile 
 language plpgsql stable
 as $$
 begin
+  if p_commands = '{}' then
+    return array[]::coord.violation[];
+  end if;
   return coalesce((
     select array_agg(row(v.id, v.category, v.severity, v.catastrophic, v.line, v.remedy)::coord.violation
       order by array_position('{deny,ask,warn,log_only}'::text[], v.severity), v.n)
@@ -821,24 +824,30 @@ end
 $$;
 
 create function coord.commands_in(p_input jsonb) returns text[]
-language sql immutable
-begin atomic
-  with named as (
-    select lower(e.key) as key, e.value
-    from jsonb_path_query(p_input, 'strict $.** ? (@.type() == "object")') o, lateral jsonb_each(o) e
+language plpgsql immutable
+as $$
+declare
+  v_found record;
+  v_words text[];
+  v_lines text[] := array[]::text[];
+begin
+  -- In steps: in one statement it would be compiled, which takes longer than all of it.
+  for v_found in
+    select lower(e.key) as key, e.value from jsonb_path_query(p_input, 'strict $.** ? (@.type() == "object")') o, lateral jsonb_each(o) e
     where e.key ~* '^(commands?|cmds?|argv|shell|script|run)$'
-  )
-  select coalesce(array_agg(c.line), '{}')
-  from (
-    select v #>> '{}' as line from named n, lateral jsonb_path_query(n.value, 'lax $[*] ? (@.type() == "string")') v where n.key <> 'argv'
-    union
+  loop
+    v_words := array(select v #>> '{}' from jsonb_path_query(v_found.value, 'lax $[*] ? (@.type() == "string")') v);
+    if v_found.key <> 'argv' or jsonb_typeof(v_found.value) = 'string' then
+      v_lines := v_lines || v_words;
+    end if;
     -- A list may be lines, or the words of one.
-    select string_agg('''' || replace(w.word, '''', '''\''''') || '''', ' ' order by w.n)
-    from named n, lateral jsonb_array_elements_text(case jsonb_typeof(n.value) when 'array' then n.value end) with ordinality w (word, n)
-    where n.key !~ 's$' group by n.value
-  ) c
-  where c.line <> '';
-end;
+    if jsonb_typeof(v_found.value) = 'array' and v_found.key !~ 's$' then
+      v_lines := v_lines || array_to_string(array(select '''' || replace(w, '''', '''\''''') || '''' from unnest(v_words) w), ' ');
+    end if;
+  end loop;
+  return array(select distinct l from unnest(v_lines) l where l <> '');
+end
+$$;
 comment on function coord.commands_in is 'What stands under command, cmd, argv, shell, script or run anywhere in a document.';
 
 -- Between open_call and the first change, as
