@@ -483,6 +483,53 @@ fn a_client_may_post_its_events_by_itself() {
     assert_eq!(desk.locks(), json!([]));
 }
 
+/// What is no text never reaches a rule over plain HTTP; what is too much is still answered.
+#[test]
+fn over_plain_http_what_is_no_text_is_a_clear_400() {
+    let desk = Desk::new("bytes");
+    let post = |function: &str, body: &[u8]| {
+        let mut curl = desk.program("curl", "");
+        curl.args(["-sS", "-w", "\n%{http_code}", "--data-binary", "@-"])
+            .args(["-H", "Content-Profile: coord_v1"])
+            .args(["-H", "Content-Type: application/json"])
+            .args(["-H", &format!("Authorization: Bearer {}", desk.a)])
+            .arg(format!("{}/rpc/{function}", shared().url));
+        let text = fed(&mut curl, body).exits(0).out();
+        let (body, status) = text.rsplit_once('\n').unwrap();
+        let answer: Value = serde_json::from_str(body).unwrap();
+        (status.to_owned(), answer)
+    };
+    let event = |line: &[u8]| {
+        let head = br#"{"hook_event_name": "PreToolUse", "session_id": "s-1", "cwd": "/x", "tool_name": "Bash", "tool_input": {"command": ""#;
+        [head.as_slice(), line, b"\"}}"].concat()
+    };
+    let check = |line: &[u8]| [br#"{"command": ""#.as_slice(), line, b"\"}"].concat();
+    for (line, code, says) in [
+        (r"ls \u0000".as_bytes(), "22P05", "Unicode"),
+        (b"ls \0", "PGRST102", "json"),
+        (b"ls \xff\xfe", "PGRST102", "json"),
+        (br"ls \ud800", "PGRST102", "json"),
+    ] {
+        for (function, body) in [
+            ("check_guardrails", check(line)),
+            ("hook_claude_code", event(line)),
+        ] {
+            let (status, answer) = post(function, &body);
+            let said = answer["message"].as_str().unwrap();
+            assert_eq!((status.as_str(), &answer["code"]), ("400", &json!(code)));
+            assert!(said.contains(says), "{function}: {answer}");
+        }
+    }
+    for line in ["$(".repeat(32768), "a ".repeat(524_288), "'".repeat(999)] {
+        let (status, answer) = post("check_guardrails", &check(line.as_bytes()));
+        assert_eq!(
+            (status.as_str(), &answer["decision"]),
+            ("200", &json!("ask"))
+        );
+        assert_eq!(answer["violations"][0]["rule"], "reader.unreadable");
+    }
+}
+
 #[test]
 fn install_wires_what_it_finds_and_uninstall_takes_exactly_that_out() {
     let desk = Desk::new("wired");
