@@ -949,7 +949,7 @@ fn an_approval_opens_one_command_once() {
         .exits(2);
     assert_eq!(asked(&desk.bash(&desk.a, line)), id);
 
-    // Two deciders at once: one wins.
+    // Two deciders at once, both waiting for the row: one wins.
     let second = shared().mint_with(&[
         "--agent",
         "approved-o",
@@ -960,6 +960,27 @@ fn an_approval_opens_one_command_once() {
         "--role",
         "operator",
     ]);
+    let mut held = clean("psql")
+        .args(["-XAtq", "-U", "postgres", "-d", "coord", "-h"])
+        .arg(&shared().socket)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut hold = held.stdin.take().unwrap();
+    writeln!(
+        hold,
+        "set application_name = 'holds'; begin; select from coord.approvals where 'A-' || number = '{id}' for update;"
+    )
+    .unwrap();
+    let there = |count: &str, how: &str| {
+        let sql = format!("select count(*) from pg_stat_activity where {how}");
+        eventually(how, || shared().psql(&sql) == count);
+    };
+    there(
+        "1",
+        "application_name = 'holds' and state = 'idle in transaction' and query ~ 'for update'",
+    );
     let deciders = [(&operator, "approve"), (&second, "approve")].map(|(token, what)| {
         desk.program(COORD, token)
             .args(["approvals", what, &id, "--note", "for 1.0"])
@@ -968,6 +989,13 @@ fn an_approval_opens_one_command_once() {
             .spawn()
             .unwrap()
     });
+    // One waits for the row, the other behind it.
+    there(
+        "2",
+        "wait_event_type = 'Lock' and query ~ 'decide_approval'",
+    );
+    drop(hold);
+    held.wait().unwrap();
     let mut codes = deciders.map(|it| it.wait_with_output().unwrap().status.code().unwrap());
     codes.sort_unstable();
     assert_eq!(codes, [0, 1]);
