@@ -7,7 +7,7 @@ mod support;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -916,6 +916,31 @@ fn every_line_has_its_verdict_in_its_place() {
     assert_eq!(down.json()["d"], "ask");
 }
 
+/// A transaction that holds the row of an approval, until its input ends.
+fn holding(approval: &str) -> (Child, ChildStdin) {
+    let mut psql = clean("psql")
+        .args(["-XAtq", "-U", "postgres", "-d", "coord", "-h"])
+        .arg(&shared().socket)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = psql.stdin.take().unwrap();
+    let sql = format!("select from coord.approvals where 'A-' || number = '{approval}' for update");
+    writeln!(input, "set application_name = 'holds'; begin; {sql};").unwrap();
+    sessions(
+        "1",
+        "application_name = 'holds' and state = 'idle in transaction' and query ~ 'for update'",
+    );
+    (psql, input)
+}
+
+/// Waits until so many of the database's sessions are like this.
+fn sessions(count: &str, like: &str) {
+    let sql = format!("select count(*) from pg_stat_activity where {like}");
+    eventually(like, || shared().psql(&sql) == count);
+}
+
 #[test]
 fn an_approval_opens_one_command_once() {
     let desk = Desk::new("approved");
@@ -960,27 +985,7 @@ fn an_approval_opens_one_command_once() {
         "--role",
         "operator",
     ]);
-    let mut held = clean("psql")
-        .args(["-XAtq", "-U", "postgres", "-d", "coord", "-h"])
-        .arg(&shared().socket)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut hold = held.stdin.take().unwrap();
-    writeln!(
-        hold,
-        "set application_name = 'holds'; begin; select from coord.approvals where 'A-' || number = '{id}' for update;"
-    )
-    .unwrap();
-    let there = |count: &str, how: &str| {
-        let sql = format!("select count(*) from pg_stat_activity where {how}");
-        eventually(how, || shared().psql(&sql) == count);
-    };
-    there(
-        "1",
-        "application_name = 'holds' and state = 'idle in transaction' and query ~ 'for update'",
-    );
+    let (mut holder, input) = holding(&id);
     let deciders = [(&operator, "approve"), (&second, "approve")].map(|(token, what)| {
         desk.program(COORD, token)
             .args(["approvals", what, &id, "--note", "for 1.0"])
@@ -990,12 +995,12 @@ fn an_approval_opens_one_command_once() {
             .unwrap()
     });
     // One waits for the row, the other behind it.
-    there(
+    sessions(
         "2",
         "wait_event_type = 'Lock' and query ~ 'decide_approval'",
     );
-    drop(hold);
-    held.wait().unwrap();
+    drop(input);
+    holder.wait().unwrap();
     let mut codes = deciders.map(|it| it.wait_with_output().unwrap().status.code().unwrap());
     codes.sort_unstable();
     assert_eq!(codes, [0, 1]);
