@@ -7,7 +7,7 @@ mod support;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -483,6 +483,53 @@ fn a_client_may_post_its_events_by_itself() {
     assert_eq!(desk.locks(), json!([]));
 }
 
+/// What is no text never reaches a rule over plain HTTP; what is too much is still answered.
+#[test]
+fn over_plain_http_what_is_no_text_is_a_clear_400() {
+    let desk = Desk::new("bytes");
+    let post = |function: &str, body: &[u8]| {
+        let mut curl = desk.program("curl", "");
+        curl.args(["-sS", "-w", "\n%{http_code}", "--data-binary", "@-"])
+            .args(["-H", "Content-Profile: coord_v1"])
+            .args(["-H", "Content-Type: application/json"])
+            .args(["-H", &format!("Authorization: Bearer {}", desk.a)])
+            .arg(format!("{}/rpc/{function}", shared().url));
+        let text = fed(&mut curl, body).exits(0).out();
+        let (body, status) = text.rsplit_once('\n').unwrap();
+        let answer: Value = serde_json::from_str(body).unwrap();
+        (status.to_owned(), answer)
+    };
+    let event = |line: &[u8]| {
+        let head = br#"{"hook_event_name": "PreToolUse", "session_id": "s-1", "cwd": "/x", "tool_name": "Bash", "tool_input": {"command": ""#;
+        [head.as_slice(), line, b"\"}}"].concat()
+    };
+    let check = |line: &[u8]| [br#"{"command": ""#.as_slice(), line, b"\"}"].concat();
+    for (line, code, says) in [
+        (r"ls \u0000".as_bytes(), "22P05", "Unicode"),
+        (b"ls \0", "PGRST102", "json"),
+        (b"ls \xff\xfe", "PGRST102", "json"),
+        (br"ls \ud800", "PGRST102", "json"),
+    ] {
+        for (function, body) in [
+            ("check_guardrails", check(line)),
+            ("hook_claude_code", event(line)),
+        ] {
+            let (status, answer) = post(function, &body);
+            let said = answer["message"].as_str().unwrap();
+            assert_eq!((status.as_str(), &answer["code"]), ("400", &json!(code)));
+            assert!(said.contains(says), "{function}: {answer}");
+        }
+    }
+    for line in ["$(".repeat(32768), "a ".repeat(524_288), "'".repeat(999)] {
+        let (status, answer) = post("check_guardrails", &check(line.as_bytes()));
+        assert_eq!(
+            (status.as_str(), &answer["decision"]),
+            ("200", &json!("ask"))
+        );
+        assert_eq!(answer["violations"][0]["rule"], "reader.unreadable");
+    }
+}
+
 #[test]
 fn install_wires_what_it_finds_and_uninstall_takes_exactly_that_out() {
     let desk = Desk::new("wired");
@@ -869,6 +916,31 @@ fn every_line_has_its_verdict_in_its_place() {
     assert_eq!(down.json()["d"], "ask");
 }
 
+/// A transaction that holds the row of an approval, until its input ends.
+fn holding(approval: &str) -> (Child, ChildStdin) {
+    let mut psql = clean("psql")
+        .args(["-XAtq", "-U", "postgres", "-d", "coord", "-h"])
+        .arg(&shared().socket)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = psql.stdin.take().unwrap();
+    let sql = format!("select from coord.approvals where 'A-' || number = '{approval}' for update");
+    writeln!(input, "set application_name = 'holds'; begin; {sql};").unwrap();
+    sessions(
+        "1",
+        "application_name = 'holds' and state = 'idle in transaction' and query ~ 'for update'",
+    );
+    (psql, input)
+}
+
+/// Waits until so many of the database's sessions are like this.
+fn sessions(count: &str, like: &str) {
+    let sql = format!("select count(*) from pg_stat_activity where {like}");
+    eventually(like, || shared().psql(&sql) == count);
+}
+
 #[test]
 fn an_approval_opens_one_command_once() {
     let desk = Desk::new("approved");
@@ -902,7 +974,7 @@ fn an_approval_opens_one_command_once() {
         .exits(2);
     assert_eq!(asked(&desk.bash(&desk.a, line)), id);
 
-    // Two deciders at once: one wins.
+    // Two deciders at once, both waiting for the row: one wins.
     let second = shared().mint_with(&[
         "--agent",
         "approved-o",
@@ -913,6 +985,7 @@ fn an_approval_opens_one_command_once() {
         "--role",
         "operator",
     ]);
+    let (mut holder, input) = holding(&id);
     let deciders = [(&operator, "approve"), (&second, "approve")].map(|(token, what)| {
         desk.program(COORD, token)
             .args(["approvals", what, &id, "--note", "for 1.0"])
@@ -921,6 +994,13 @@ fn an_approval_opens_one_command_once() {
             .spawn()
             .unwrap()
     });
+    // One waits for the row, the other behind it.
+    sessions(
+        "2",
+        "wait_event_type = 'Lock' and query ~ 'decide_approval'",
+    );
+    drop(input);
+    holder.wait().unwrap();
     let mut codes = deciders.map(|it| it.wait_with_output().unwrap().status.code().unwrap());
     codes.sort_unstable();
     assert_eq!(codes, [0, 1]);

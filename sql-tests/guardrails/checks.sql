@@ -58,7 +58,7 @@ end
 $$;
 select is(tests.guard('{Clean up}', '{"steps": [{"command": "rm -rf /"}]}'), 'deny filesystem.wipe', 'a command in an input');
 select is(tests.guard('{Clean up,"rm -rf / is what we must not do"}', '{"note": "git push -f"}'), 'allow -', 'talk is no command');
-select is(tests.guard('{"the key is AKIAQ7RZ2M5WX4NB8VTC"}', null), 'ask credentials.in_content', 'a secret in a text');
+select is(tests.guard('{"the key is AKIAQ7RZ2M5WX4NB8VTC"}', null), 'deny credentials.in_content', 'a secret in a text');
 select is((select string_agg(distinct operation, ' ') from coord.guardrail_checks where operation = 'submit_work'), 'submit_work', 'recorded under the function');
 select set_config('request.jwt.claims', '', true);
 

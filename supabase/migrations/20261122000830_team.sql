@@ -185,12 +185,17 @@ declare
   v_call coord.call := coord.open_repo_call('write_handoff', jsonb_build_object('repo', p_repo, 'summary', p_summary, 'completed', p_completed,
     'in_progress', p_in_progress, 'decisions', p_decisions, 'next_steps', p_next_steps, 'files', p_files));
   v_handoff coord.handoffs;
+  v_guard jsonb;
 begin
   if v_call.answer is not null then return v_call.answer; end if;
   if coalesce(btrim(p_summary), '') = '' then
     perform coord.fail('argument_required', 'summary says how things stand');
   elsif octet_length(v_call.args::text) > 32768 then
     perform coord.fail('handoff_too_large', format('this one has %s', octet_length(v_call.args::text)));
+  end if;
+  v_guard := coord.guard_text(v_call, array[p_summary] || p_completed || p_in_progress || p_decisions || p_next_steps);
+  if v_guard ->> 'decision' = 'deny' then
+    return coord.refuse_text(v_call, v_guard, '');
   end if;
   insert into coord.handoffs (repo, agent, agent_type, session_id, written_at, summary, completed, in_progress, decisions, next_steps, files)
   values (v_call.repo, v_call.agent, v_call.agent_type, v_call.session_id, clock_timestamp(), p_summary, coalesce(p_completed, '{}'),

@@ -20,6 +20,21 @@
 --   G2  what cannot be read is never allowed in silence: it is asked about, or as the mode says
 --   G3  no secret that is known by its looks is stored, or told in an answer
 --
+-- Texts that go to other agents. submit_work, submit_graph, get_work and complete_work judge
+-- the title, description, input, result and error that they are given or would give, under
+-- the caller's profile and mode; remember, learn_procedure and write_handoff what they keep
+-- (coord.guard_text).
+--   Prose is never read as a command: "document why rm -rf / is dangerous" is a task like
+--   any other. What stands in an input or a result under command, cmd, argv, shell, script or
+--   run, at any depth, is one, and is refused when it is denied. What would only be asked
+--   about passes: whoever runs it is asked then.
+--   Secrets are looked for in all of it, and are refused where a rule asks or denies: nobody
+--   needs an approval to leave a secret out, and text that was stored has been told.
+--   Refused is answered, with rules and remedies, before anything is changed. get_work skips
+--   such a task for this caller, says so, and leaves it as it is, for others. complete_work
+--   leaves the claim as it is: the same attempt completes with a text that is mended. Nothing
+--   is redacted in silence: half a result would pass for a whole one.
+--
 -- A check is one row, in synchronous_commit off: of every check that found something, and
 -- of one in ten that found nothing, so that new rules can be tried on what agents do.
 --
@@ -133,6 +148,7 @@ insert into coord.operations (name, trust) values
   ('check_guardrails', 1), ('explain_guardrails', 1), ('list_guardrails', 1), ('test_guardrail_rule', 1), ('replay_guardrails', 1);
 
 insert into coord.error_codes (code, status, meaning, remedy) values
+  ('guardrail_refused', 403, 'The guardrails forbid this text to be handed on.', 'Change what violations names, as each remedy says, and make the call again.'),
   ('rule_invalid', 422, 'This is no rule that could be stored.', 'Mend what details names; test_guardrail_rule tells all that is wrong.');
 
 -- What is catastrophic stays, for its owner too.
@@ -193,7 +209,7 @@ create function coord.secrets_in(p_text text) returns text[]
 language plpgsql immutable
 as $$
 begin
-  if not coord.suspicious(p_text) then
+  if not coord.suspicious(left(p_text, 262144)) then
     return array[]::text[];
   end if;
   return coalesce((
@@ -224,11 +240,14 @@ comment on function coord.secrets_in is 'Kinds of secrets in a text: by the pref
 create function coord.redacted_command(p_text text) returns text
 language plpgsql immutable
 as $$
+declare
+  -- As much as 4,000 characters can come of: on a megabyte these expressions take seconds.
+  v_text text := left(p_text, 16384);
 begin
-  if not coord.suspicious(p_text) then
-    return left(p_text, 4000);
+  if not coord.suspicious(v_text) then
+    return left(v_text, 4000);
   end if;
-  return left(regexp_replace(coord.redacted_text(p_text),
+  return left(regexp_replace(coord.redacted_text(v_text),
     '((?:passw(?:or)?d|secret|token|api[_-]?key|authorization|credential|private[_-]?key|access[_-]?key)[a-z_-]*["'']?\s*[:= ]\s*["'']?(?:(?:bearer|basic) )?)[^\s"'']+|\m(?:npm_|pypi-|hf_|hvs\.|AIza|SG\.|sbp_|[rs]k_live_|dop_v1_|shpat_|github_pat_|gh[opusr]_|A[KS]IA)[\w.-]+|(bearer |basic )[^\s"'']+',
     '\1\2[redacted]', 'gi'), 4000);
 end
@@ -341,7 +360,7 @@ begin
     end if;
     v_found := coord.secrets_in(p_command);
     if cardinality(v_found) > 0 then
-      v_commands := v_commands || coord.pseudo('@command', 'a secret in the command: ' || array_to_string(v_found, ', '), '{}', '{}', '{}', 'secret'::text || v_found);
+      v_commands := v_commands || coord.pseudo('@command', 'something secret, in the command: ' || array_to_string(v_found, ', '), '{}', '{}', '{}', 'secret'::text || v_found);
     end if;
   end if;
   if cardinality(p_paths) > 0 then
@@ -357,7 +376,7 @@ begin
   if p_content <> '' then
     v_found := coord.secrets_in(p_content);
     if cardinality(v_found) > 0 then
-      v_commands := v_commands || coord.pseudo('@content', 'a secret in the content: ' || array_to_string(v_found, ', '), '{}', '{}', '{}', 'secret'::text || v_found);
+      v_commands := v_commands || coord.pseudo('@content', 'something secret, in the content: ' || array_to_string(v_found, ', '), '{}', '{}', '{}', 'secret'::text || v_found);
     end if;
   end if;
   if p_operation <> '' then
@@ -385,6 +404,9 @@ create function coord.violations_of(p_commands coord.shell_command[], p_profile 
 language plpgsql stable
 as $$
 begin
+  if p_commands = '{}' then
+    return array[]::coord.violation[];
+  end if;
   return coalesce((
     select array_agg(row(v.id, v.category, v.severity, v.catastrophic, v.line, v.remedy)::coord.violation
       order by array_position('{deny,ask,warn,log_only}'::text[], v.severity), v.n)
@@ -736,8 +758,6 @@ declare
   v_caller coord.caller := coord.caller();
   v_profile coord.effective_profiles := coord.profile();
 begin
-  -- No decision hangs on these rows: a crash may cost their last moments.
-  perform set_config('synchronous_commit', 'off', true);
   insert into coord.guardrail_checks (agent, session_id, profile, trust, mode, command, cwd, root, operation, paths, decision, violations)
   values (v_caller.agent, v_caller.session_id, v_profile.name, v_profile.trust, coalesce(v_profile.guardrails, 'enforce'), coord.redacted_command(p_command),
     left(p_cwd, 1024), left(p_root, 1024), left(p_operation, 100), (select array_agg(left(p, 300)) from unnest(p_paths[:20]) p), p_decision, nullif(p_violations, '[]'));
@@ -795,6 +815,8 @@ begin
     v_decision := case when (v_approved ->> 'passes')::boolean then 'allow' else 'ask' end;
   end if;
   if not coalesce(p_dry_run, false) and (cardinality(v_found) > 0 or random() < 0.1) and current_setting('transaction_read_only') = 'off' then
+    -- No decision hangs on these rows: a crash may cost their last moments.
+    perform set_config('synchronous_commit', 'off', true);
     perform coord.record_check(p_command, p_cwd, p_root, p_paths, p_operation, v_decision, v_told);
   end if;
   select coalesce(jsonb_agg(left(coord.redacted_command(c.line), 300)), '[]') into v_lines from unnest(v_commands[:50]) c;
@@ -805,44 +827,105 @@ end
 $$;
 
 create function coord.commands_in(p_input jsonb) returns text[]
-language sql immutable
-begin atomic
-  select coalesce(array_agg(c #>> '{}'), '{}')
-  from jsonb_path_query(p_input, 'strict $.** ? (@.type() == "object")') o,
-    lateral jsonb_each(o) e,
-    lateral jsonb_path_query(e.value, 'lax $[*] ? (@.type() == "string")') c
-  where e.key in ('command', 'commands', 'cmd');
-end;
-comment on function coord.commands_in is 'What stands under command, commands or cmd anywhere in a document.';
+language plpgsql immutable
+as $$
+declare
+  v_found record;
+  v_words text[];
+  v_lines text[] := array[]::text[];
+begin
+  -- In steps: in one statement it would be compiled, which takes longer than all of it.
+  for v_found in
+    select lower(e.key) as key, e.value from jsonb_path_query(p_input, 'strict $.** ? (@.type() == "object")') o, lateral jsonb_each(o) e
+    where e.key ~* '^(commands?|cmds?|argv|shell|script|run)$'
+  loop
+    v_words := array(select v #>> '{}' from jsonb_path_query(v_found.value, 'lax $[*] ? (@.type() == "string")') v);
+    if v_found.key <> 'argv' or jsonb_typeof(v_found.value) = 'string' then
+      v_lines := v_lines || v_words;
+    end if;
+    -- A list may be lines, or the words of one.
+    if jsonb_typeof(v_found.value) = 'array' and v_found.key !~ 's$' then
+      v_lines := v_lines || array_to_string(array(select '''' || replace(w, '''', '''\''''') || '''' from unnest(v_words) w), ' ');
+    end if;
+  end loop;
+  return array(select distinct l from unnest(v_lines) l where l <> '');
+end
+$$;
+comment on function coord.commands_in is 'What stands under command, cmd, argv, shell, script or run anywhere in a document.';
 
--- For commands that hand text to other agents (submit_work, get_work, complete_work): between
--- open_call and close_call, as
+-- Between open_call and the first change, as
 --   v_guard := coord.guard_text(v_call, array[p_title, p_description], p_input);
---   if v_guard ->> 'decision' in ('ask', 'deny') then …
--- The texts and the whole input are searched for secrets, and every command in the input is
--- judged, under the caller's profile and mode. Recorded under the name of the function.
-create function coord.guard_text(p_call coord.call, p_texts text[], p_input jsonb default null) returns jsonb
+--   if v_guard ->> 'decision' = 'deny' then return coord.refuse_text(v_call, v_guard, ''); end if;
+-- A text that holds none of the words that secrets and commands come with costs one look.
+create function coord.guard_text(p_call coord.call, p_texts text[], p_input jsonb default null, p_about text default null) returns jsonb
 language plpgsql
 as $$
 declare
-  v_profile coord.effective_profiles := coord.profile();
-  v_commands coord.shell_command[] := coord.commands_of(null, null, null, null, left(concat_ws(E'\n', array_to_string(p_texts, E'\n'), p_input::text), 1048576), null);
-  v_command text;
+  c_most constant integer := 64;
+  v_input text := p_input::text;
+  v_text text := left(concat_ws(E'\n', array_to_string(p_texts, E'\n'), replace(v_input, '\"', '"')), 1048576);
+  v_profile coord.effective_profiles;
+  v_mode text;
+  v_lines text[] := array[]::text[];
+  v_line text;
+  v_commands coord.shell_command[] := array[]::coord.shell_command[];
+  v_secrets coord.violation[];
   v_found coord.violation[];
   v_decision text;
+  v_unread text;
 begin
-  foreach v_command in array coord.commands_in(p_input) loop
-    v_commands := v_commands || coord.commands_of(v_command, null, null, null, null, null);
+  if v_input ~* '"(commands?|cmds?|argv|shell|script|run)": ' then
+    v_lines := coord.commands_in(p_input);
+  elsif not coord.suspicious(v_text) then
+    return jsonb '{"decision": "allow", "violations": []}';
+  end if;
+  v_profile := coord.profile();
+  v_mode := coalesce(v_profile.guardrails, 'enforce');
+  v_secrets := coord.violations_of(coord.commands_of(null, null, null, null, v_text, null), v_profile.name, v_profile.trust);
+  v_unread := case when cardinality(v_lines) > c_most then format('%s commands; %s are read', cardinality(v_lines), c_most) end;
+  foreach v_line in array v_lines[:c_most] loop
+    if clock_timestamp() > p_call.started_at + interval '2 seconds' then
+      v_unread := 'commands that take too long to read';
+      exit;
+    end if;
+    v_commands := v_commands || coord.commands_of(v_line, null, null, null, null, null);
   end loop;
   v_found := coord.violations_of(v_commands, v_profile.name, v_profile.trust);
-  v_decision := coord.verdict(v_found, coalesce(v_profile.guardrails, 'enforce'));
-  if cardinality(v_found) > 0 then
-    perform coord.record_check(array_to_string(coord.commands_in(p_input), E'\n'), null, null, null, p_call.function, v_decision, coord.told(v_found));
+  v_decision := coord.verdict(v_secrets || v_found, v_mode);
+  if v_unread is not null then
+    -- Nobody will be asked about what nobody saw.
+    v_found := row('reader.unreadable', 'reader', 'deny', false, v_unread, 'Hand on fewer and shorter commands, or a script in a file.')::coord.violation || v_found;
+    v_decision := coord.verdict(v_found, v_mode);
+  elsif v_decision = 'ask' and coord.verdict(v_secrets, v_mode) = 'ask' then
+    v_decision := 'deny';
+  end if;
+  v_found := v_secrets || v_found;
+  -- Who waits for work meets the same task again and again.
+  if cardinality(v_found) > 0 and (p_about is null or not exists (
+    select from coord.guardrail_checks c
+    where c.agent = p_call.agent and c.at > clock_timestamp() - interval '1 hour' and c.operation = p_call.function and c.paths = array[p_about]))
+  then
+    perform coord.record_check(array_to_string(v_lines[:c_most], E'\n'), null, null, array_remove(array[p_about], null), p_call.function, v_decision, coord.told(v_found));
   end if;
   return jsonb_build_object('decision', v_decision, 'violations', coord.told(v_found));
 end
 $$;
-comment on function coord.guard_text is 'Judges texts and an input that a command of the contract was given: secrets in them, and commands in the input. Answers decision and violations.';
+comment on function coord.guard_text is 'Judges texts and a document that a command of the contract was given, or would hand out: secrets in them, and commands in the document. Answers decision (deny: it is not handed on) and violations.';
+
+create function coord.refuse_text(p_call coord.call, p_guard jsonb, p_place text) returns jsonb
+language plpgsql
+as $$
+declare
+  v_call coord.call := p_call;
+begin
+  -- The texts stay out of the audit: they may hold what is refused here.
+  v_call.args := jsonb_strip_nulls(jsonb_build_object('repo', p_call.args -> 'repo', 'task', p_call.args -> 'task', 'attempt', p_call.args -> 'attempt'));
+  return coord.deny(v_call, 'guardrail_refused',
+    p_place || (select string_agg(format('%s (%s)', v ->> 'rule', v ->> 'matched'), '; ') from jsonb_array_elements(p_guard -> 'violations') v),
+    jsonb_build_object('reason', 'guardrail', 'violations', p_guard -> 'violations'));
+end
+$$;
+comment on function coord.refuse_text is 'Denies a call whose text coord.guard_text denied.';
 
 create function coord.explain_guardrails(p_command text, p_cwd text, p_root text) returns jsonb
 language plpgsql stable security definer set search_path = ''

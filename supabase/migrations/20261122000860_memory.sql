@@ -455,9 +455,14 @@ declare
   v_old coord.memories;
   v_same coord.memories;
   v_now timestamptz;
+  v_guard jsonb;
 begin
   if v_call.answer is not null then return v_call.answer; end if;
   perform coord.check_memory(v_type, p_summary, p_outcome, v_scope, p_commit);
+  v_guard := coord.guard_text(v_call, array[p_summary, p_details] || p_lessons);
+  if v_guard ->> 'decision' = 'deny' then
+    return coord.refuse_text(v_call, v_guard, '');
+  end if;
   v_details := coord.clean_texts('details', array[p_details], 1, 20000);
   v_lessons := coord.clean_texts('lessons', p_lessons, 20, 1000);
   v_tags := coord.clean_tags(p_tags);
@@ -1186,6 +1191,7 @@ declare
   v_paths text[];
   v_old coord.memories;
   v_new coord.memories;
+  v_guard jsonb;
 begin
   if v_call.answer is not null then return v_call.answer; end if;
   if coalesce(btrim(p_name), '') = '' then
@@ -1199,6 +1205,10 @@ begin
   v_paths := coalesce(coord.canonical_paths(p_paths), '{}');
   if v_steps = '{}' then
     perform coord.fail('argument_required', 'steps has at least one');
+  end if;
+  v_guard := coord.guard_text(v_call, array[p_name] || p_steps || p_prerequisites);
+  if v_guard ->> 'decision' = 'deny' then
+    return coord.refuse_text(v_call, v_guard, '');
   end if;
   perform pg_advisory_xact_lock(hashtextextended(v_call.agent || ' ' || v_call.repo || ' ' || lower(btrim(p_name)), 6));
   select * into v_old from coord.memories m
