@@ -37,7 +37,7 @@ use serde_json::json;
 
 use crate::exit::Exit;
 use crate::settings::Global;
-use crate::{rpc, settings, stack};
+use crate::{gitlocks, rpc, settings, stack};
 
 /// The commands of `coord`.
 #[derive(Debug, clap::Subcommand)]
@@ -144,6 +144,9 @@ pub enum Error {
     /// The local stack.
     #[error(transparent)]
     Stack(#[from] stack::Error),
+    /// Locks by git.
+    #[error(transparent)]
+    GitLocks(#[from] gitlocks::Error),
     /// Nobody to call.
     #[error(transparent)]
     Settings(#[from] settings::Error),
@@ -165,6 +168,7 @@ impl Error {
         match self {
             Self::Rpc(error) => error.exit(),
             Self::Stack(error) => error.exit(),
+            Self::GitLocks(error) => error.exit(),
             Self::Mcp(error) => error.exit(),
             Self::Settings(settings::Error::NoStack(_)) => Exit::Unreachable,
             Self::Settings(_) | Self::Usage(_) | Self::Write(..) => Exit::Usage,

@@ -18,6 +18,7 @@ use super::repo::Repo;
 use super::upstream::Upstream;
 use super::{Bridge, Connection, Error, Options, log};
 use crate::signals;
+use crate::standby::Standby;
 
 /// How long ending sessions may take: hosts kill what does not go.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -91,6 +92,7 @@ async fn end_sessions(bridge: &Arc<Bridge>) {
 /// Keeps the catalogue fresh, and looks more often while the coordinator is down.
 async fn keep_fresh(upstream: Arc<Upstream>, menu: Arc<Menu>, refresh: Duration) {
     let caller = Caller::default();
+    let standby = Standby::new(upstream.global());
     let mut reached = true;
     loop {
         let result = menu.refresh(&upstream, &caller, Duration::ZERO).await;
@@ -101,6 +103,9 @@ async fn keep_fresh(upstream: Arc<Upstream>, menu: Arc<Menu>, refresh: Duration)
             }
         }
         reached = result.is_ok();
+        if reached && let Ok(client) = upstream.client() {
+            standby.keep(&client).await;
+        }
         let silent = result.is_err_and(|error| error.is_silence());
         let pause = if silent {
             Duration::from_secs(2).min(refresh)
