@@ -373,7 +373,8 @@ fn listed(body: &Value) -> String {
         "repo", "path", "mode", "holder", "type", "session", "left", "waiting", "fence", "reason",
     ];
     let mut styles = vec![FAINT, NAME, FAINT, GOOD, FAINT, FAINT];
-    if repo.is_some() {
+    // Git speaks of one, whatever it is called.
+    if repo.is_some() || body.get("via").is_some() {
         names.remove(0);
         styles.remove(0);
         for row in &mut rows {

@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod down;
 mod env;
+mod github;
 mod guard;
 mod handoff;
 pub mod hook;
@@ -64,6 +65,8 @@ pub enum Command {
     Keys(keys::Args),
     /// Take, release and show locks
     Lock(lock::Args),
+    /// Coordinate through GitHub, and through nothing but git
+    Github(github::Args),
     /// Queue, claim and finish tasks
     Work(work::Args),
     /// Leave for others how things stand, and read what they left
@@ -116,6 +119,7 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Network(args) => network::run(args, global).await,
         Command::Keys(args) => Ok(keys::run(&args, global).await?),
         Command::Lock(args) => lock::run(args, global).await,
+        Command::Github(args) => github::run(args, global).await,
         Command::Work(args) => work::run(args, global).await,
         Command::Top(args) => top::run(&args, global).await,
         Command::Handoff(args) => handoff::run(args, global).await,

@@ -37,6 +37,7 @@
 //! lines and audit are not here.
 
 mod path;
+mod reconcile;
 mod record;
 mod remote;
 
@@ -49,7 +50,7 @@ use uuid::Uuid;
 use crate::exit::Exit;
 use crate::settings::{Global, env};
 use crate::stack::clock;
-use crate::{git, remote as here};
+use crate::{git, remote as here, rpc};
 use record::{Ending, Record, State};
 use remote::{Change, Remote, Snapshot};
 
@@ -106,6 +107,9 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// The coordinator, which is asked as well when both worlds are brought together.
+    #[error(transparent)]
+    Api(#[from] rpc::Error),
     /// Not what can be asked.
     #[error("{code}: {details}")]
     Input {
@@ -123,6 +127,7 @@ impl Error {
         match self {
             Self::Git { .. } | Self::Contended(..) => Exit::Unreachable,
             Self::NotAtomic(_) | Self::Refused { .. } | Self::Unreadable { .. } => Exit::Refused,
+            Self::Api(error) => error.exit(),
             Self::Input { .. } => Exit::Usage,
         }
     }
