@@ -151,6 +151,9 @@ pub enum Error {
     /// Locks by git.
     #[error(transparent)]
     GitLocks(#[from] gitlocks::Error),
+    /// GitHub.
+    #[error(transparent)]
+    GitHub(#[from] github::ApiError),
     /// Nobody to call.
     #[error(transparent)]
     Settings(#[from] settings::Error),
@@ -173,6 +176,7 @@ impl Error {
             Self::Rpc(error) => error.exit(),
             Self::Stack(error) => error.exit(),
             Self::GitLocks(error) => error.exit(),
+            Self::GitHub(error) => error.exit(),
             Self::Mcp(error) => error.exit(),
             Self::Settings(settings::Error::NoStack(_)) => Exit::Unreachable,
             Self::Settings(_) | Self::Usage(_) | Self::Write(..) => Exit::Usage,
