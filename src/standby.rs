@@ -59,6 +59,10 @@ impl Standby {
         if kept.is_some_and(|at| clock::now() - at < FRESH) {
             return;
         }
+        // Where there is no remote there is nothing to fall back to.
+        if git::text(&["remote"]).is_none() {
+            return;
+        }
         let Ok(profile) = client.call_once("my_profile", &Map::new(), LIMIT).await else {
             return;
         };

@@ -74,6 +74,11 @@ impl GitHub {
         (texts("labels"), texts("comments"))
     }
 
+    async fn labelled(&self, number: u64, labels: &[&str]) {
+        let issue = json!({"number": number, "labels": labels});
+        self.set("issue", issue).await;
+    }
+
     async fn labels(&self, number: u64) -> String {
         self.issue(number).await.0.join(" ")
     }
@@ -122,39 +127,7 @@ async fn call(token: &str, function: &str, args: Value) -> Value {
     body
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn issues_and_the_coordinator_say_the_same() {
-    let hub = GitHub::new();
-    let (a, b) = (
-        shared().mint("sync-a", "test-client", REPO),
-        shared().mint("sync-b", "test-client", REPO),
-    );
-
-    let source = json!({"name": "sync", "kind": "github", "principal": "github-sync", "secret": "a secret of some length", "repos": [REPO], "speaks_for": ["*"]});
-    call(&shared().operator, "set_webhook_source", source).await;
-    let issue = |number: u64, labels: &[&str]| {
-        hub.set("issue", json!({"number": number, "labels": labels}))
-    };
-    issue(1, &["locked:./src/a.rs", "agent:sync-a", "bug"]).await;
-    let (mine, other) = (
-        &hub.token,
-        shared().mint("sync-nobody", "test-client", REPO),
-    );
-    assert_ne!(*mine, other);
-    Ran::of(hub.command(&[]).env("COORD_TOKEN", &other))
-        .exits(1)
-        .says(&["operation_not_permitted"]);
-    issue(2, &["status:assigned", "agent:sync-b"]).await;
-    hub.set(
-        "issue",
-        json!({"number": 3, "labels": ["locked:pull.rs"], "pull": true}),
-    )
-    .await;
-    issue(4, &[]).await;
-    issue(5, &["question"]).await;
-    issue(7, &[]).await;
-    issue(8, &["locked:src/"]).await;
-
+async fn what_no_webhook_told_is_done_and_shown(hub: &GitHub, a: &str) {
     // A plan changes nothing, here or there.
     let planned = hub.sync(0, &["--dry-run", "--issue", "7"]);
     planned.says(&[
@@ -165,7 +138,7 @@ async fn issues_and_the_coordinator_say_the_same() {
     ]);
     assert_eq!(hub.changes(), 0);
     assert_eq!(
-        call(&a, "check_locks", json!({"repo": REPO})).await["total"],
+        call(a, "check_locks", json!({"repo": REPO})).await["total"],
         0
     );
 
@@ -211,12 +184,14 @@ async fn issues_and_the_coordinator_say_the_same() {
     let changes = hub.changes();
     assert_eq!(hub.sync_of(1)["comment"], "unchanged");
     assert_eq!(hub.changes(), changes);
+}
 
+async fn work_is_shown_as_it_goes(hub: &GitHub, b: &str) {
     // Under way, and done.
-    let task = call(&b, "get_work", json!({})).await["tasks"][0]["id"].clone();
+    let task = call(b, "get_work", json!({})).await["tasks"][0]["id"].clone();
     assert_eq!(hub.sync_of(2)["added"], json!(["status:in-progress"]));
     call(
-        &b,
+        b,
         "complete_work",
         json!({"task": task, "success": true, "attempt": 1}),
     )
@@ -224,9 +199,11 @@ async fn issues_and_the_coordinator_say_the_same() {
     assert_eq!(hub.sync_of(2)["comment"], "updated");
     assert_eq!(hub.labels(2).await, "agent:sync-b status:completed");
     assert!(hub.issue(2).await.1[0].contains("is completed by `sync-b`"));
+}
 
+async fn the_coordinator_wins(hub: &GitHub, a: &str) {
     // The database wins. A label that somebody took off comes back; one whose lock was broken goes.
-    issue(1, &["agent:sync-a"]).await;
+    hub.labelled(1, &["agent:sync-a"]).await;
     assert_eq!(hub.sync_of(1)["added"], json!(["locked:src/a.rs"]));
     operator(&[
         "lock", "break", "src/a.rs", "--reason", "a test", "--repo", REPO,
@@ -242,21 +219,23 @@ async fn issues_and_the_coordinator_say_the_same() {
 
     // Closed is released. Too long for a label is told by the comment alone.
     let long = format!("src/{}.rs", "x".repeat(60));
-    issue(9, &[&format!("locked:{long}")]).await;
+    hub.labelled(9, &[&format!("locked:{long}")]).await;
     assert_eq!(hub.sync_of(9)["did"][0]["outcome"], "acquired");
-    issue(9, &[]).await;
+    hub.labelled(9, &[]).await;
     assert_eq!(hub.sync_of(9)["added"], json!([]));
     assert!(hub.issue(9).await.1[0].contains(&long));
     hub.set("issue", json!({"number": 9, "state": "closed"}))
         .await;
     assert_eq!(hub.sync_of(9)["did"][0]["outcome"], "released");
     assert_eq!(
-        call(&a, "check_locks", json!({"repo": REPO})).await["total"],
+        call(a, "check_locks", json!({"repo": REPO})).await["total"],
         0
     );
+}
 
+async fn limits_are_waited_for(hub: &GitHub) {
     // Limits are waited for, where that is not long.
-    issue(10, &["locked:ten.rs"]).await;
+    hub.labelled(10, &["locked:ten.rs"]).await;
     let reset = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
@@ -272,17 +251,21 @@ async fn issues_and_the_coordinator_say_the_same() {
     )
     .await;
     hub.sync(3, &[]).says(&["takes no more for 9999 seconds"]);
+}
 
+async fn a_run_that_was_cut_off_is_repeated(hub: &GitHub) {
     // Cut off at the comment, the next run goes on; a mark of somebody else is left to them.
-    issue(11, &["locked:eleven.rs"]).await;
+    hub.labelled(11, &["locked:eleven.rs"]).await;
     hub.set(
         "comment",
         json!({"issue": 11, "body": "<!-- coord:status --> mine", "others": true}),
     )
     .await;
-    let next = json!([{"status": 200, "body": {"full_name": "Acme/App"}}, {"status": 401, "body": {"message": "cut off"}}]);
-    hub.set("next", next).await;
-    hub.sync(1, &[]).says(&["cut off"]);
+    hub.set("next", json!([{"status": 500, "method": "POST"}]))
+        .await;
+    hub.sync(4, &[])
+        .says(&["GitHub answered 500", "/issues/11/comments"]);
+    assert_eq!(hub.issue(11).await.1.len(), 1);
     assert_eq!(hub.sync_of(11)["comment"], "created");
     assert_eq!(hub.sync_of(11)["comment"], "unchanged");
     assert_eq!(hub.issue(11).await.1.len(), 2);
@@ -299,7 +282,9 @@ async fn issues_and_the_coordinator_say_the_same() {
         hub.changes() <= changes + 1,
         "only somebody else's mark is tried"
     );
+}
 
+fn what_cannot_be_is_told(hub: &GitHub) {
     // What cannot be.
     Ran::of(hub.command(&[]).env("GITHUB_TOKEN", ""))
         .exits(2)
@@ -310,6 +295,44 @@ async fn issues_and_the_coordinator_say_the_same() {
     Ran::of(&mut hub.command(&["--api-url", "http://api.github.example"]))
         .exits(2)
         .says(&["no https"]);
+}
+
+/// The parts follow each other: later ones begin where the earlier ones ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn issues_and_the_coordinator_say_the_same() {
+    let hub = GitHub::new();
+    let (a, b) = (
+        shared().mint("sync-a", "test-client", REPO),
+        shared().mint("sync-b", "test-client", REPO),
+    );
+    let source = json!({"name": "sync", "kind": "github", "principal": "github-sync", "secret": "a secret of some length", "repos": [REPO], "speaks_for": ["*"]});
+    call(&shared().operator, "set_webhook_source", source).await;
+    hub.labelled(1, &["locked:./src/a.rs", "agent:sync-a", "bug"])
+        .await;
+    let (mine, other) = (
+        &hub.token,
+        shared().mint("sync-nobody", "test-client", REPO),
+    );
+    assert_ne!(*mine, other);
+    Ran::of(hub.command(&[]).env("COORD_TOKEN", &other))
+        .exits(1)
+        .says(&["operation_not_permitted"]);
+    hub.labelled(2, &["status:assigned", "agent:sync-b"]).await;
+    hub.set(
+        "issue",
+        json!({"number": 3, "labels": ["locked:pull.rs"], "pull": true}),
+    )
+    .await;
+    hub.labelled(4, &[]).await;
+    hub.labelled(5, &["question"]).await;
+    hub.labelled(7, &[]).await;
+    hub.labelled(8, &["locked:src/"]).await;
+    what_no_webhook_told_is_done_and_shown(&hub, &a).await;
+    work_is_shown_as_it_goes(&hub, &b).await;
+    the_coordinator_wins(&hub, &a).await;
+    limits_are_waited_for(&hub).await;
+    a_run_that_was_cut_off_is_repeated(&hub).await;
+    what_cannot_be_is_told(&hub);
 
     let node = clients().join("node/node_modules/.bin/node");
     let judged = Ran::of(

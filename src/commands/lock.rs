@@ -83,7 +83,7 @@ struct Acquire {
 struct Paths {
     /// Which paths; all of them if none is named
     #[arg(value_name = "PATH")]
-    paths: Vec<String>,
+    named: Vec<String>,
     #[command(flatten)]
     way: Way,
     #[command(flatten)]
@@ -168,10 +168,12 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
         Err(error) => {
             // Whoever says how they want it does not want the other way.
             let may = way.is_some_and(|way| way.via.is_none()) && is_away(&error);
-            let Some(answer) = (match may {
-                true => standby::answer(global, None, function, &args).await,
-                false => None,
-            }) else {
+            let stood_in = if may {
+                standby::answer(global, None, function, &args).await
+            } else {
+                None
+            };
+            let Some(answer) = stood_in else {
                 return Err(error);
             };
             anstream::eprintln!("coord: {error}; so this is by git alone, as your profile says");
@@ -236,8 +238,8 @@ pub fn place(body: &Value) -> String {
 impl Paths {
     fn call(self) -> (Map<String, Value>, Option<Way>) {
         let mut call = self.repo.args();
-        if !self.paths.is_empty() {
-            call.insert("paths".to_owned(), names(&self.paths));
+        if !self.named.is_empty() {
+            call.insert("paths".to_owned(), names(&self.named));
         }
         (call, Some(self.way))
     }

@@ -346,7 +346,7 @@ impl Locks {
                 held.reason = wanted.reason.clone().or(held.reason);
                 // A lock of the database that was extended here must be extended there.
                 held.database = false;
-                plan.put(name, Some(&seen.at), held, now);
+                plan.put(name, Some(&seen.at), &held, now);
                 continue;
             }
             let name = record::name(path, wanted.shared.then_some(&self.who));
@@ -368,7 +368,7 @@ impl Locks {
                 over: Vec::new(),
             };
             plan.made = true;
-            plan.put(&name, before, fresh, now);
+            plan.put(&name, before, &fresh, now);
         }
         if plan.made {
             // Whatever is over and overlaps goes in the same push, so that its owner cannot
@@ -421,11 +421,11 @@ impl Locks {
                     let mut freed = held.clone();
                     freed.state = State::Released;
                     freed.ending = Some(Ending { at: now, to: None });
-                    plan.put(name, Some(&seen.at), freed, now);
+                    plan.put(name, Some(&seen.at), &freed, now);
                     released.push(json!({"path": held.path, "fence": held.fence}));
                 }
             }
-            let not_held = self.not_held(&snapshot, named.as_deref(), &released, now);
+            let not_held = not_held(&snapshot, named.as_deref(), &released, now);
             let ok = not_held.is_empty() || !released.is_empty();
             plan.answer = json!({
                 "ok": ok, "outcome": if ok { "released" } else { "not_held" },
@@ -438,33 +438,6 @@ impl Locks {
                 return Ok(released);
             }
         }
-    }
-
-    fn not_held(
-        &self,
-        snapshot: &Snapshot,
-        named: Option<&[String]>,
-        released: &[Value],
-        now: i64,
-    ) -> Vec<Value> {
-        let missed = |path: &&String| released.iter().all(|it| it["path"] != path.as_str());
-        let tell = |path: &String| {
-            let holder = snapshot
-                .records()
-                .find(|held| held.is_live(now) && path::overlap(path, &held.path));
-            match holder {
-                Some(held) => {
-                    json!({"path": path, "holder": held.agent, "session_id": held.session})
-                }
-                None => json!({"path": path}),
-            }
-        };
-        named
-            .unwrap_or_default()
-            .iter()
-            .filter(missed)
-            .map(tell)
-            .collect()
     }
 
     async fn check(&self, args: &Map<String, Value>) -> Result<Value, Error> {
@@ -565,6 +538,33 @@ impl Locks {
     }
 }
 
+/// What was asked for by name and is not this owner's, with whoever has it.
+fn not_held(
+    snapshot: &Snapshot,
+    named: Option<&[String]>,
+    released: &[Value],
+    now: i64,
+) -> Vec<Value> {
+    let missed = |path: &&String| released.iter().all(|it| it["path"] != path.as_str());
+    let tell = |path: &String| {
+        let holder = snapshot
+            .records()
+            .find(|held| held.is_live(now) && path::overlap(path, &held.path));
+        match holder {
+            Some(held) => {
+                json!({"path": path, "holder": held.agent, "session_id": held.session})
+            }
+            None => json!({"path": path}),
+        }
+    };
+    named
+        .unwrap_or_default()
+        .iter()
+        .filter(missed)
+        .map(tell)
+        .collect()
+}
+
 struct Wanted {
     paths: Vec<String>,
     shared: bool,
@@ -583,7 +583,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn put(&mut self, name: &str, before: Option<&str>, record: Record, now: i64) {
+    fn put(&mut self, name: &str, before: Option<&str>, record: &Record, now: i64) {
         self.locks.push(record.granted(now));
         let message = record.message();
         self.changes

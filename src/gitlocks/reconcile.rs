@@ -9,13 +9,13 @@
 //! acquiring twice in the database is extending. So it may be cut off anywhere, run twice and
 //! by two at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
 use super::record::{self, Ending, Loser, Record, State};
-use super::remote::Snapshot;
+use super::remote::{Seen, Snapshot};
 use super::{Error, Locks, PATIENCE, Plan, Who, path, random};
 use crate::rpc::Client;
 use crate::stack::clock;
@@ -159,121 +159,128 @@ impl Run {
     /// The turn that makes the refs say what the database says.
     fn plan(&mut self, snapshot: &Snapshot, rows: &[Record], now: i64, margin: i64) -> Plan {
         let mut plan = Plan::default();
-        let mut turns = false;
         let highest = rows.iter().map(|row| row.fence).max().unwrap_or(0);
         let turn = snapshot.next_turn().max(highest.saturating_add(1));
-        let mut shown = vec![false; rows.len()];
+        let mut unseen: BTreeSet<usize> = (0..rows.len()).collect();
         self.lost.clear();
         self.theirs.clear();
         self.shown.clear();
         self.cleared.clear();
         for (name, seen) in &snapshot.locks {
-            let held = &seen.it;
-            let mut over = false;
-            match held.state {
-                State::Held => {
-                    let row = rows.iter().position(|row| self.same(held, row));
-                    let winner = rows.iter().find(|row| {
-                        path::overlap(&row.path, &held.path)
-                            && !(row.shared && held.shared)
-                            && !self.same(held, row)
-                    });
-                    if let Some(row) = row {
-                        shown[row] = true;
-                        let mut said = rows[row].clone();
-                        said.turn = held.turn;
-                        // Those who lost to it may not have read so yet; this one has.
-                        said.over = held
-                            .over
-                            .iter()
-                            .filter(|it| it.agent != self.me)
-                            .cloned()
-                            .collect();
-                        self.lost.extend(
-                            held.over
-                                .iter()
-                                .filter(|it| it.agent == self.me)
-                                .map(|it| loss(it, held)),
-                        );
-                        if said != *held {
-                            self.shown.push(held.path.clone());
-                            plan.put(name, Some(&seen.at), said, now);
-                        }
-                    } else if held.database || !held.is_live(now - margin) {
-                        over = true;
-                    } else if let Some(winner) = winner {
-                        let loser = Loser {
-                            agent: held.agent.clone(),
-                            session: held.session.clone(),
-                            fence: held.fence,
-                        };
-                        if held.agent == self.me {
-                            self.lost.push(loss(&loser, winner));
-                            over = true;
-                        } else {
-                            let mut lost = held.clone();
-                            lost.state = State::Lost;
-                            lost.ending = Some(Ending {
-                                at: now,
-                                to: Some(
-                                    json!({"holder": winner.agent, "session_id": winner.session, "path": winner.path, "fence": winner.fence}),
-                                ),
-                            });
-                            plan.put(name, Some(&seen.at), lost, now);
-                        }
-                    } else if held.agent != self.me {
-                        self.theirs.push(held.told(now));
-                    }
-                }
-                State::Released => over = true,
-                State::Lost => {
-                    over = held.agent == self.me || held.is_stale(now - margin);
-                    if held.agent == self.me {
-                        let to = held.ending.as_ref().and_then(|it| it.to.clone());
-                        self.lost.push(json!({"path": held.path, "session_id": held.session, "fence": held.fence, "to": to}));
-                    }
-                }
-            }
-            if over {
-                turns = true;
-                self.cleared.push(held.path.clone());
+            if let Some(row) = rows.iter().position(|row| self.same(&seen.it, row)) {
+                unseen.remove(&row);
+                self.show_again(name, seen, &rows[row], now, &mut plan);
+            } else if self.is_over(name, seen, rows, (now, margin), &mut plan) {
+                self.cleared.push(seen.it.path.clone());
                 plan.take(name, &seen.at);
             }
         }
-        for (row, _) in rows.iter().zip(&shown).filter(|(_, shown)| !**shown) {
+        for row in &unseen {
+            let mut said = rows[*row].clone();
+            said.turn = turn;
             let owner = Who {
-                agent: row.agent.clone(),
-                session: row.session.clone(),
+                agent: said.agent.clone(),
+                session: said.session.clone(),
                 agent_type: String::new(),
             };
-            let name = record::name(&row.path, row.shared.then_some(&owner));
-            let mut said = row.clone();
-            said.turn = turn;
+            let name = record::name(&said.path, said.shared.then_some(&owner));
             let before = snapshot.locks.get(&name);
             // A ref tells one thing at a time: the winner's names the loser.
             if let Some(lost) = before.map(|seen| &seen.it)
                 && lost.agent != self.me
                 && (lost.state == State::Lost || lost.is_live(now - margin) && !lost.database)
             {
-                said.over.push(Loser {
-                    agent: lost.agent.clone(),
-                    session: lost.session.clone(),
-                    fence: lost.fence,
-                });
+                said.over.push(loser(lost));
             }
-            turns = true;
-            self.shown.push(row.path.clone());
-            plan.put(&name, before.map(|seen| &*seen.at), said, now);
+            self.shown.push(said.path.clone());
+            plan.put(&name, before.map(|seen| &*seen.at), &said, now);
         }
-        if turns {
+        if !unseen.is_empty() || !self.cleared.is_empty() {
             plan.register(snapshot, turn);
         }
         plan
     }
 
+    /// A lock that both have: the ref says what the database says.
+    fn show_again(
+        &mut self,
+        name: &str,
+        seen: &Seen<Record>,
+        row: &Record,
+        now: i64,
+        plan: &mut Plan,
+    ) {
+        let held = &seen.it;
+        let mut said = row.clone();
+        said.turn = held.turn;
+        // Those who lost to it may not have read so yet; this principal has.
+        let (mine, others): (Vec<_>, Vec<_>) = held
+            .over
+            .iter()
+            .cloned()
+            .partition(|it| it.agent == self.me);
+        said.over = others;
+        self.lost.extend(mine.iter().map(|it| loss(it, held)));
+        if said != *held {
+            self.shown.push(held.path.clone());
+            plan.put(name, Some(&seen.at), &said, now);
+        }
+    }
+
+    /// Whether a ref that the database has no lock for goes. One that is in the way of the
+    /// database's is lost, and says so until its owner has read it.
+    fn is_over(
+        &mut self,
+        name: &str,
+        seen: &Seen<Record>,
+        rows: &[Record],
+        (now, margin): (i64, i64),
+        plan: &mut Plan,
+    ) -> bool {
+        let held = &seen.it;
+        let mine = held.agent == self.me;
+        match held.state {
+            State::Released => true,
+            State::Lost => {
+                if mine {
+                    let to = held.ending.as_ref().and_then(|it| it.to.clone());
+                    self.lost.push(json!({"path": held.path, "session_id": held.session, "fence": held.fence, "to": to}));
+                }
+                mine || held.is_stale(now - margin)
+            }
+            State::Held if held.database || !held.is_live(now - margin) => true,
+            State::Held => {
+                let in_its_way = |row: &&Record| {
+                    path::overlap(&row.path, &held.path)
+                        && !(row.shared && held.shared)
+                        && (&row.agent, &row.session) != (&held.agent, &held.session)
+                };
+                match rows.iter().find(in_its_way) {
+                    Some(winner) if mine => {
+                        self.lost.push(loss(&loser(held), winner));
+                        return true;
+                    }
+                    Some(winner) => {
+                        let mut lost = held.clone();
+                        lost.state = State::Lost;
+                        lost.ending = Some(Ending {
+                            at: now,
+                            to: Some(holder(winner)),
+                        });
+                        plan.put(name, Some(&seen.at), &lost, now);
+                    }
+                    None if !mine => self.theirs.push(held.told(now)),
+                    None => {}
+                }
+                false
+            }
+        }
+    }
+
     /// Whether a row of the database is this lock of git.
     fn same(&self, held: &Record, row: &Record) -> bool {
-        held.path == row.path
+        held.state == State::Held
+            && held.path == row.path
             && held.shared == row.shared
             && held.agent == row.agent
             // A token that names a session speaks for that one, whatever git was told.
@@ -291,10 +298,21 @@ impl Run {
     }
 }
 
+fn loser(lost: &Record) -> Loser {
+    Loser {
+        agent: lost.agent.clone(),
+        session: lost.session.clone(),
+        fence: lost.fence,
+    }
+}
+
+fn holder(winner: &Record) -> Value {
+    json!({"holder": winner.agent, "session_id": winner.session, "path": winner.path, "fence": winner.fence})
+}
+
 fn loss(loser: &Loser, winner: &Record) -> Value {
     json!({
-        "path": winner.path, "session_id": loser.session, "fence": loser.fence,
-        "to": {"holder": winner.agent, "session_id": winner.session, "path": winner.path, "fence": winner.fence},
+        "path": winner.path, "session_id": loser.session, "fence": loser.fence, "to": holder(winner),
     })
 }
 

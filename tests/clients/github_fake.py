@@ -4,7 +4,7 @@ usage: github_fake.py LOG     prints its port; ends with its standard input
 
 Every request goes to LOG as a line {method, path, query, headers, body, status}. Below /_test a test sees
 and sets what people would: POST /_test/issue {number, title, labels…}, GET /_test/issue/N,
-POST /_test/next [{status, headers, body}…] (what the next requests are answered instead).
+POST /_test/next [{status, headers, body, method}…] (what the next requests, of that method, are answered instead).
 """
 
 import http.server
@@ -105,7 +105,7 @@ class Api(http.server.BaseHTTPRequestHandler):
     def answer(self, path, query, body):
         if self.headers.get("Authorization") != TOKEN:
             return 401, {"message": "Bad credentials"}
-        if instead:
+        if instead and instead[0].get("method", self.command) == self.command:
             first = instead.pop(0)
             return first["status"], first.get("body", {"message": "as told"}), list(first.get("headers", {}).items())
         # Names of repositories are the same in any case; answers have the real one.

@@ -107,7 +107,7 @@ impl Api {
             .default_headers(headers)
             .user_agent(concat!("coord/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(10))
-            .timeout(Duration::from_secs(60));
+            .timeout(Duration::from_mins(1));
         if here {
             builder = builder.no_proxy();
         }
