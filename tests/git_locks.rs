@@ -594,6 +594,10 @@ fn eight_racing_over_files_are_one_at_a_time_and_then_agree_with_the_coordinator
             ("COORD_REPO", repo),
         ])
     };
+    // What the race left is over soon.
+    support::eventually("nothing is left of the race", || {
+        speak(0).lock(0, &["list"])["total"] == 0
+    });
     for number in 0..8 {
         let path = format!("own/{number}/");
         speak(number).lock(0, &["acquire", &path]);
@@ -673,46 +677,81 @@ fn pipe(mut from: TcpStream, mut to: TcpStream, gate: Arc<AtomicBool>) {
     });
 }
 
+/// Two agents whose profile says so, one whose profile does not, and the gate before the stack.
+struct Away {
+    gate: Gate,
+    a: Agent,
+    b: Agent,
+    strict: Agent,
+    _remote: Remote,
+}
+
+impl Away {
+    fn new() -> Self {
+        let remote = Remote::by_file();
+        let gate = Gate::new();
+        let repo = "git.example/git/away";
+        let config = json!({"profiles": {"offline": {"extends": "standard", "when_down": "git"}}});
+        let applied = shared()
+            .coord()
+            .args([
+                "call",
+                "apply_config",
+                "--prune",
+                "false",
+                "--config",
+                &config.to_string(),
+            ])
+            .output()
+            .unwrap();
+        assert!(applied.status.success(), "{}", support::told(&applied));
+        let mint = |name: &str, more: &[&str]| {
+            let args = [
+                &["--agent", name, "--type", "test-client", "--repo", repo],
+                more,
+            ]
+            .concat();
+            shared().mint_with(&args)
+        };
+        let agent = |name: &str, token: &str| {
+            remote.clone(name).with(&[
+                ("COORD_URL", &gate.url),
+                ("COORD_TOKEN", token),
+                ("COORD_REPO", repo),
+            ])
+        };
+        let offline = ["--profile", "offline"];
+        let a = agent("away-a", &mint("away-a", &offline));
+        let b = agent("away-b", &mint("away-b", &offline));
+        let strict = agent("away-c", &mint("away-c", &[]));
+        Self {
+            gate,
+            a,
+            b,
+            strict,
+            _remote: remote,
+        }
+    }
+
+    /// Not through the gate.
+    fn direct(agent: &Agent) -> Agent {
+        agent.with(&[("COORD_URL", &shared().url)])
+    }
+}
+
 #[test]
 fn while_the_coordinator_is_away_git_stands_in_and_afterwards_they_agree() {
-    let remote = Remote::by_file();
-    let gate = Gate::new();
-    let repo = "git.example/git/away";
-    let config = json!({"profiles": {"offline": {"extends": "standard", "when_down": "git"}}});
-    let applied = shared()
-        .coord()
-        .args([
-            "call",
-            "apply_config",
-            "--prune",
-            "false",
-            "--config",
-            &config.to_string(),
-        ])
-        .output()
-        .unwrap();
-    assert!(applied.status.success(), "{}", support::told(&applied));
-    let mint = |name: &str, more: &[&str]| {
-        let args = [
-            &["--agent", name, "--type", "test-client", "--repo", repo],
-            more,
-        ]
-        .concat();
-        shared().mint_with(&args)
-    };
-    let agent = |name: &str, token: &str| {
-        remote.clone(name).with(&[
-            ("COORD_URL", &gate.url),
-            ("COORD_TOKEN", token),
-            ("COORD_REPO", repo),
-        ])
-    };
-    let offline = ["--profile", "offline"];
-    let a = agent("away-a", &mint("away-a", &offline));
-    let b = agent("away-b", &mint("away-b", &offline));
-    let strict = agent("away-c", &mint("away-c", &[]));
-    let direct = a.with(&[("COORD_URL", &shared().url)]);
-    for agent in [&a, &b, &strict] {
+    let away = Away::new();
+    git_stands_in(&away);
+    they_agree(&away);
+}
+
+fn git_stands_in(
+    Away {
+        gate, a, b, strict, ..
+    }: &Away,
+) {
+    for agent in [a, b, strict] {
         agent.run(&["lock", "list"]).exits(0);
     }
     a.run(&["lock", "acquire", "api.rs"]).exits(0);
@@ -760,14 +799,31 @@ fn while_the_coordinator_is_away_git_stands_in_and_afterwards_they_agree() {
     assert!(
         call(&mut bridge, "recall", json!({"query": "x"})).starts_with("coordinator_unreachable")
     );
+    // A bridge that started meanwhile takes its locks along when it ends.
+    let brief = b.in_session("brief");
+    let mut short = brief.command();
+    let mut short = Client::connect(short.arg("mcp"));
+    let said = call(&mut short, "acquire_lock", json!({"paths": ["brief.rs"]}));
+    assert!(said.contains(r#""outcome":"acquired""#), "{said}");
+    assert_eq!(a.lock(0, &["list", "brief.rs"])["total"], 1);
+    short.leave();
+    assert_eq!(a.lock(0, &["list", "brief.rs"])["total"], 0);
     // Whose profile does not say so, and who wants it one way.
     strict.run(&["lock", "acquire", "x"]).exits(3);
     a.run(&["lock", "acquire", "x", "--via", "api"]).exits(3);
     a.run(&["github", "reconcile"]).exits(3);
     // Meanwhile somebody who does reach it.
-    let other = strict.with(&[("COORD_URL", &shared().url)]);
-    other.run(&["lock", "acquire", "lib/y.rs"]).exits(0);
+    Away::direct(strict)
+        .run(&["lock", "acquire", "lib/y.rs"])
+        .exits(0);
+}
 
+fn they_agree(
+    Away {
+        gate, a, b, strict, ..
+    }: &Away,
+) {
+    let (direct, other) = (Away::direct(a), Away::direct(strict));
     gate.set(true);
     let planned = a
         .run(&["github", "reconcile", "--dry-run", "--json"])
@@ -791,7 +847,7 @@ fn while_the_coordinator_is_away_git_stands_in_and_afterwards_they_agree() {
         .exits(1)
         .says(&["lost lib/", "away-c holds lib/y.rs"]);
     session.run(&["github", "reconcile"]).exits(0);
-    let (api, git) = both(&a);
+    let (api, git) = both(a);
     assert_eq!(api, git);
     assert_eq!(api.len(), 3, "{api:?}");
     // Those who have nothing but git see the coordinator's locks.
@@ -812,7 +868,7 @@ fn while_the_coordinator_is_away_git_stands_in_and_afterwards_they_agree() {
     a.run(&["github", "reconcile"])
         .exits(0)
         .says(&["1 cleared"]);
-    let (api, git) = both(&a);
+    let (api, git) = both(a);
     assert_eq!((api.len(), api == git), (2, true));
     // Others' locks that are in nobody's way are theirs to bring.
     let late = b.in_session("late");
@@ -823,6 +879,6 @@ fn while_the_coordinator_is_away_git_stands_in_and_afterwards_they_agree() {
     late.run(&["github", "reconcile"])
         .exits(0)
         .says(&["taken free.rs"]);
-    let (api, git) = both(&a);
+    let (api, git) = both(a);
     assert_eq!((api.len(), api == git), (3, true));
 }

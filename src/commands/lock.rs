@@ -16,7 +16,8 @@ use crate::standby::{self, Standby};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Paths are those of files as you would type them here, or names like db:migrations. \
-                  A directory stands for everything in it."
+                  A directory stands for everything in it. With --via git you are whom your token names, \
+                  else COORD_AGENT, else git's user.email; docs/github.md tells what is different."
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -40,9 +41,8 @@ enum What {
 /// Where locks are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Via {
-    /// By the coordinator
     Api,
-    /// As refs of the git remote: binds those alone who do the same
+    // Binds those alone who do the same.
     Git,
 }
 
@@ -203,7 +203,8 @@ async fn by_git(
         ));
     }
     let locks = Locks::new(way.remote.as_deref(), Who::new(global, None)?)?;
-    Ok(locks.answer(function, args).await?)
+    let answer = in_line::telling("asking the git remote", locks.answer(function, args));
+    Ok(answer.await?)
 }
 
 /// Whether nobody answered, as opposed to somebody who said no.

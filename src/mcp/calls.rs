@@ -1,5 +1,7 @@
 //! A tool call: arguments checked and completed, forwarded, and the answer put into words.
 
+use std::sync::atomic::Ordering;
+
 use rmcp::ErrorData;
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool};
 use serde_json::Value;
@@ -74,13 +76,12 @@ impl Bridge {
         if !error.is_silence() || !matches!(self.identity, Identity::Single { .. }) {
             return None;
         }
-        standby::answer(
-            self.upstream.global(),
-            caller.session.as_deref(),
-            name,
-            args,
-        )
-        .await
+        let session = caller.session.as_deref();
+        let answer = standby::answer(self.upstream.global(), session, name, args).await;
+        if answer.is_some() && name == "acquire_lock" {
+            self.by_git.store(true, Ordering::Relaxed);
+        }
+        answer
     }
 
     /// The tool, after one more look at the coordinator if it seems not to be there.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::commands::Error;
 use crate::commands::arguments::Repo;
+use crate::commands::in_line;
 use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, list, styled, text};
 use crate::exit::Exit;
 use crate::gitlocks::{Locks, Who};
@@ -31,7 +32,8 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
     let client = Client::new(global.target()?)?;
     let locks = Locks::new(args.remote.as_deref(), Who::new(global, None)?)?;
     let repo = args.repo.args();
-    let body = locks.reconcile(&client, &repo, args.dry_run).await?;
+    let reconciled = locks.reconcile(&client, &repo, args.dry_run);
+    let body = in_line::telling("bringing both together", reconciled).await?;
     Ok(show::told(&Answer { status: 200, body }, global.json, told))
 }
 
