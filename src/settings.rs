@@ -91,6 +91,40 @@ impl Global {
         })
     }
 
+    /// The token that calls would carry, where one can be read.
+    #[must_use]
+    pub fn token_here(&self) -> Option<String> {
+        self.token(&self.home_dir()).ok().flatten()
+    }
+
+    /// What names the coordinator across its restarts: the URL if one was given, else the home.
+    #[must_use]
+    pub fn coordinator(&self) -> String {
+        match &self.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => self.home_dir().display().to_string(),
+        }
+    }
+
+    /// Where what the coordinator said is kept for when it is away, in the order in which they are tried.
+    #[must_use]
+    pub fn cache_dirs(&self) -> Vec<PathBuf> {
+        if let Some(place) = env("COORD_CACHE_DIR") {
+            return vec![PathBuf::from(place)];
+        }
+        let mut places = Vec::new();
+        let home = self.home_dir();
+        // The home may belong to somebody else, as root's stack does: then the user's own cache.
+        if self.url.is_none() && home.is_dir() {
+            places.push(home.join("cache"));
+        }
+        let user = env("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".cache")));
+        places.extend(user.map(|user| user.join("coord")));
+        places
+    }
+
     /// `--as`, else `COORD_TOKEN`, else `--token-file`, else (only beside the home's own URL) the operator's.
     fn token(&self, home: &Path) -> Result<Option<String>, Error> {
         let file = if let Some(name) = &self.principal {

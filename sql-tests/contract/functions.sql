@@ -92,6 +92,7 @@ select set_eq(
     'reclaim_verifications', -- takes verification jobs back whose leases or times ran out
     'tidy_verifications', -- the same from housekeeping; forgets changesets that ended long ago
     'act_for',          -- lets a webhook act as the principal of its source, or an agent that it may speak for
+    'github_voices',    -- in whose names the principal of a GitHub source may speak: its own sources alone
     'receive_webhook',  -- nobody calls: the signature tells which source it is
     'purge_webhooks',   -- forgets old events
     'seal_batches',     -- seals rows of everybody, from housekeeping too, where nobody calls

@@ -22,6 +22,7 @@ select is(tests.as_operator($$(select to_jsonb(p) - 'changed_at' from coord_v1.p
 select is(tests.pick(tests.config($${"profiles": {"base": {"trust": 3, "allowed": ["*"]}, "new": {"extends": "base"}}, "defaults": {}}$$, true),
   'added.0.name', 'changed.0.name', 'changed.0.before.trust', 'changed.0.after.trust', 'removed.0.name', 'removed.1.name'), 'new base 2 3 aider leaf', 'added, changed, removed');
 select is(tests.pick(tests.config($${"profiles": {"extra": {"trust": 1}}}$$, false, false), 'outcome', 'added.0.name', 'removed'), 'applied extra []', 'without pruning, one is added');
+select is(tests.pick(tests.config($${"profiles": {"away": {"trust": 2, "allowed": ["*"], "when_down": "git"}}}$$, true, false), 'outcome', 'added.0.after.when_down'), 'planned git', 'locks by git while the coordinator is away');
 select is(tests.config($${"profiles": {"standard": {"trust": 1, "allowed": ["*"]}}}$$, false, false) #>> '{changed,0,name}', 'standard', 'the built-in one may be changed');
 select is(tests.as_agent('agent-b', 'coord_v1.my_profile()') ->> 'trust', '1', 'which holds at once');
 
@@ -36,7 +37,7 @@ insert into wrong values
   ('{"profiles": {"a": {"limits": {"max_lock": 1}}}}', 'profiles/a/limits/max_lock'), ('{"profiles": {"a": {"limits": {"max_locks": -1}}}}', 'profiles/a/limits/max_locks'),
   ('{"profiles": {"a": {"limits": {"max_locks": "1"}}}}', 'profiles/a/limits/max_locks'), ('{"profiles": {"a": {"limits": {"max_paths_per_call": 65}}}}', 'profiles/a/limits/max_paths_per_call'),
   ('{"profiles": {"a": {"limits": []}}}', 'profiles/a/limits'), ('{"profiles": {"standard": {"trust": 1, "allowed": ["*"]}, "a": {"extends": "nobody"}}, "defaults": {}}', 'profiles/a/extends'), ('{"profiles": {"a": {"extends": 1}}}', 'profiles/a/extends'),
-  ('{"profiles": {"standard": {"trust": 1, "allowed": ["*"]}, "a": {"extends": "b"}, "b": {"extends": "a"}}, "defaults": {}}', 'profiles/a/extends'), ('{"profiles": {"a": {"guardrails": "maybe"}}}', 'profiles/a/guardrails'),
+  ('{"profiles": {"standard": {"trust": 1, "allowed": ["*"]}, "a": {"extends": "b"}, "b": {"extends": "a"}}, "defaults": {}}', 'profiles/a/extends'), ('{"profiles": {"a": {"guardrails": "maybe"}}}', 'profiles/a/guardrails'), ('{"profiles": {"a": {"when_down": "maybe"}}}', 'profiles/a/when_down'),
   ('{"defaults": {"x": "nobody"}}', 'defaults/x'), ('{"defaults": {"x": 1}}', 'defaults/x'), ('{"defaults": {"x y": "base"}}', 'defaults/x y'), ('{"profiles": {"new": {}}}', 'profiles');
 create function tests.place_of(p_config text, p_plan boolean) returns text language plpgsql as $$
 declare

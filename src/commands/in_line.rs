@@ -55,3 +55,17 @@ pub async fn wait(
     progress.finish();
     Ok(answer)
 }
+
+/// Does something, and says so if it takes long.
+pub async fn telling<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        () = tokio::time::sleep(Duration::from_secs(2)) => {}
+    }
+    let progress = Progress::new();
+    progress.step(what);
+    let done = work.await;
+    progress.finish();
+    done
+}

@@ -7,14 +7,17 @@ use crate::commands::arguments::{Repo, names, put, seconds};
 use crate::commands::in_line;
 use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, left, list, next, rows, styled, text};
 use crate::exit::Exit;
-use crate::rpc::Client;
-use crate::settings::Global;
+use crate::gitlocks::{self, Locks, Who};
+use crate::rpc::{Answer, Client};
+use crate::settings::{self, Global};
+use crate::standby::{self, Standby};
 
 /// Arguments of `coord lock`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Paths are those of files as you would type them here, or names like db:migrations. \
-                  A directory stands for everything in it."
+                  A directory stands for everything in it. With --via git you are whom your token names, \
+                  else COORD_AGENT, else git's user.email; docs/github.md tells what is different."
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -35,6 +38,24 @@ enum What {
     Break(Break),
 }
 
+/// Where locks are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Via {
+    Api,
+    // Binds those alone who do the same.
+    Git,
+}
+
+#[derive(Debug, clap::Args)]
+struct Way {
+    /// By the coordinator or as refs of the git remote [default: api; git while the coordinator is away, if the profile says `when_down: git`]
+    #[arg(long, value_enum, value_name = "WAY")]
+    via: Option<Via>,
+    /// With --via git: which remote [default: origin, else the first]
+    #[arg(long, value_name = "REMOTE")]
+    remote: Option<String>,
+}
+
 #[derive(Debug, clap::Args)]
 struct Acquire {
     /// What to lock: src/a.rs is a file, src/ a directory with all below it
@@ -53,6 +74,8 @@ struct Acquire {
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     wait: Option<i64>,
     #[command(flatten)]
+    way: Way,
+    #[command(flatten)]
     repo: Repo,
 }
 
@@ -60,7 +83,9 @@ struct Acquire {
 struct Paths {
     /// Which paths; all of them if none is named
     #[arg(value_name = "PATH")]
-    paths: Vec<String>,
+    named: Vec<String>,
+    #[command(flatten)]
+    way: Way,
     #[command(flatten)]
     repo: Repo,
 }
@@ -73,6 +98,8 @@ struct Verify {
     /// The fences that acquire gave, one for each path, in their order
     #[arg(long = "fence", value_name = "N", num_args = 1..)]
     fences: Vec<i64>,
+    #[command(flatten)]
+    way: Way,
     #[command(flatten)]
     repo: Repo,
 }
@@ -94,8 +121,7 @@ struct Break {
 /// # Errors
 /// The coordinator cannot be reached, or refuses the arguments.
 pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
-    let client = Client::new(global.target()?)?;
-    let (function, args, tell): (_, _, fn(&Value) -> String) = match args.what {
+    let (function, args, way, tell): (_, _, _, fn(&Value) -> String) = match args.what {
         What::Acquire(args) => {
             let mut call = args.repo.args();
             call.insert("paths".to_owned(), names(&args.paths));
@@ -103,28 +129,91 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
             put(&mut call, "ttl_seconds", args.ttl);
             put(&mut call, "reason", args.reason);
             put(&mut call, "wait_seconds", args.wait);
-            ("acquire_lock", call, acquired)
+            ("acquire_lock", call, Some(args.way), acquired)
         }
-        What::Release(args) => ("release_lock", args.call(), released),
-        What::List(args) => ("check_locks", args.call(), listed),
+        What::Release(args) => {
+            let (call, way) = args.call();
+            ("release_lock", call, way, released)
+        }
+        What::List(args) => {
+            let (call, way) = args.call();
+            ("check_locks", call, way, listed)
+        }
         What::Verify(args) => {
             let mut call = args.repo.args();
             call.insert("paths".to_owned(), names(&args.paths));
             if !args.fences.is_empty() {
                 call.insert("fences".to_owned(), json!(args.fences));
             }
-            ("verify_locks", call, verified)
+            ("verify_locks", call, Some(args.way), verified)
         }
         What::Break(args) => {
             let mut call = args.repo.args();
             call.insert("paths".to_owned(), names(&args.paths));
             put(&mut call, "reason", Some(args.reason));
-            ("force_release_lock", call, broken)
+            ("force_release_lock", call, None, broken)
         }
     };
-    let answer = client.call(function, &args).await?;
+    if let Some(way) = way.as_ref().filter(|way| way.via == Some(Via::Git)) {
+        let body = by_git(way, global, function, &args).await?;
+        return Ok(show::told(&Answer { status: 200, body }, global.json, tell));
+    }
+    let asked = async {
+        let client = Client::new(global.target()?)?;
+        let answer = client.call(function, &args).await?;
+        Ok::<_, Error>((client, answer))
+    };
+    let (client, answer) = match asked.await {
+        Ok(answered) => answered,
+        Err(error) => {
+            // Whoever says how they want it does not want the other way.
+            let may = way.is_some_and(|way| way.via.is_none()) && is_away(&error);
+            let stood_in = if may {
+                standby::answer(global, None, function, &args).await
+            } else {
+                None
+            };
+            let Some(answer) = stood_in else {
+                return Err(error);
+            };
+            anstream::eprintln!("coord: {error}; so this is by git alone, as your profile says");
+            let body = answer?;
+            return Ok(show::told(&Answer { status: 200, body }, global.json, tell));
+        }
+    };
     let answer = in_line::wait(&client, function, &args, answer, place).await?;
-    Ok(show::told(&answer, global.json, tell))
+    let exit = show::told(&answer, global.json, tell);
+    if way.is_some() {
+        Standby::new(global).keep(&client).await;
+    }
+    Ok(exit)
+}
+
+/// Locks as refs of a remote.
+async fn by_git(
+    way: &Way,
+    global: &Global,
+    function: &str,
+    args: &Map<String, Value>,
+) -> Result<Value, Error> {
+    if !gitlocks::speaks_of(args.get("repo").and_then(Value::as_str)) {
+        return Err(Error::Usage(
+            "git locks the repository of the checkout here; go there, or leave --repo out"
+                .to_owned(),
+        ));
+    }
+    let locks = Locks::new(way.remote.as_deref(), Who::new(global, None)?)?;
+    let answer = in_line::telling("asking the git remote", locks.answer(function, args));
+    Ok(answer.await?)
+}
+
+/// Whether nobody answered, as opposed to somebody who said no.
+fn is_away(error: &Error) -> bool {
+    match error {
+        Error::Rpc(error) => standby::is_away(error),
+        Error::Settings(settings::Error::NoStack(_)) => true,
+        _ => false,
+    }
 }
 
 /// Where one stands in line, and behind whom.
@@ -148,12 +237,12 @@ pub fn place(body: &Value) -> String {
 }
 
 impl Paths {
-    fn call(self) -> Map<String, Value> {
+    fn call(self) -> (Map<String, Value>, Option<Way>) {
         let mut call = self.repo.args();
-        if !self.paths.is_empty() {
-            call.insert("paths".to_owned(), names(&self.paths));
+        if !self.named.is_empty() {
+            call.insert("paths".to_owned(), names(&self.named));
         }
-        call
+        (call, Some(self.way))
     }
 }
 
@@ -176,16 +265,18 @@ fn acquired(body: &Value) -> String {
             ]
         });
         return format!(
-            "{}\n{}{}",
+            "{}{}\n{}{}",
             styled(GOOD, text(body, "outcome")),
+            via(body),
             show::table(&["path", "mode", "fence", "left"], &rows, &[NAME]),
             next(body)
         );
     }
     let mut out = vec![format!(
-        "{}, so nothing was locked
+        "{}{}, so nothing was locked
 ",
-        styled(BAD, text(body, "outcome"))
+        styled(BAD, text(body, "outcome")),
+        via(body)
     )];
     for blocker in list(body, "blockers") {
         let held = text(blocker, "held_path");
@@ -223,8 +314,9 @@ fn released(body: &Value) -> String {
     let freed = list(body, "released");
     for lock in freed {
         out.push(format!(
-            "{} {} {}\n",
+            "{}{} {} {}\n",
             styled(GOOD, "released"),
+            via(body),
             styled(NAME, text(lock, "path")),
             styled(FAINT, format_args!("fence {}", text(lock, "fence")))
         ));
@@ -276,6 +368,7 @@ fn listed(body: &Value) -> String {
         ]
     });
     let place = repo.map_or(String::new(), |repo| format!(" in {repo}"));
+    let place = format!("{place}{}", via(body));
     if rows.is_empty() {
         return format!("no locks{place}\n");
     }
@@ -283,7 +376,8 @@ fn listed(body: &Value) -> String {
         "repo", "path", "mode", "holder", "type", "session", "left", "waiting", "fence", "reason",
     ];
     let mut styles = vec![FAINT, NAME, FAINT, GOOD, FAINT, FAINT];
-    if repo.is_some() {
+    // Git speaks of one, whatever it is called.
+    if repo.is_some() || body.get("via").is_some() {
         names.remove(0);
         styles.remove(0);
         for row in &mut rows {
@@ -306,11 +400,16 @@ fn verified(body: &Value) -> String {
     let problems = list(body, "problems");
     if problems.is_empty() {
         return format!(
-            "{}: all of it is locked by you\n",
-            styled(GOOD, text(body, "outcome"))
+            "{}{}: all of it is locked by you\n",
+            styled(GOOD, text(body, "outcome")),
+            via(body)
         );
     }
-    let mut out = vec![format!("{}\n", styled(BAD, text(body, "outcome")))];
+    let mut out = vec![format!(
+        "{}{}\n",
+        styled(BAD, text(body, "outcome")),
+        via(body)
+    )];
     for problem in problems {
         let what = match problem.get("problem").and_then(Value::as_str) {
             Some("held_by_other") => {
@@ -349,6 +448,14 @@ fn broken(body: &Value) -> String {
         )
     };
     freed.iter().map(line).collect()
+}
+
+/// Says where it is that these locks are, if not in the coordinator.
+fn via(body: &Value) -> String {
+    match text(body, "via") {
+        via if via.is_empty() => via,
+        via => format!(" by {via} ({})", text(body, "remote")),
+    }
 }
 
 fn because(blocker: &Value) -> String {

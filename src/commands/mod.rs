@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod down;
 mod env;
+mod github;
 mod guard;
 mod handoff;
 pub mod hook;
@@ -37,7 +38,7 @@ use serde_json::json;
 
 use crate::exit::Exit;
 use crate::settings::Global;
-use crate::{rpc, settings, stack};
+use crate::{gitlocks, rpc, settings, stack};
 
 /// The commands of `coord`.
 #[derive(Debug, clap::Subcommand)]
@@ -64,6 +65,8 @@ pub enum Command {
     Keys(keys::Args),
     /// Take, release and show locks
     Lock(lock::Args),
+    /// Coordinate through GitHub, and through nothing but git
+    Github(github::Args),
     /// Queue, claim and finish tasks
     Work(work::Args),
     /// Leave for others how things stand, and read what they left
@@ -116,6 +119,7 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Network(args) => network::run(args, global).await,
         Command::Keys(args) => Ok(keys::run(&args, global).await?),
         Command::Lock(args) => lock::run(args, global).await,
+        Command::Github(args) => github::run(args, global).await,
         Command::Work(args) => work::run(args, global).await,
         Command::Top(args) => top::run(&args, global).await,
         Command::Handoff(args) => handoff::run(args, global).await,
@@ -144,6 +148,12 @@ pub enum Error {
     /// The local stack.
     #[error(transparent)]
     Stack(#[from] stack::Error),
+    /// Locks by git.
+    #[error(transparent)]
+    GitLocks(#[from] gitlocks::Error),
+    /// GitHub.
+    #[error(transparent)]
+    GitHub(#[from] github::ApiError),
     /// Nobody to call.
     #[error(transparent)]
     Settings(#[from] settings::Error),
@@ -165,6 +175,8 @@ impl Error {
         match self {
             Self::Rpc(error) => error.exit(),
             Self::Stack(error) => error.exit(),
+            Self::GitLocks(error) => error.exit(),
+            Self::GitHub(error) => error.exit(),
             Self::Mcp(error) => error.exit(),
             Self::Settings(settings::Error::NoStack(_)) => Exit::Unreachable,
             Self::Settings(_) | Self::Usage(_) | Self::Write(..) => Exit::Usage,

@@ -1,15 +1,19 @@
 //! A tool call: arguments checked and completed, forwarded, and the answer put into words.
 
+use std::sync::atomic::Ordering;
+
 use rmcp::ErrorData;
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool};
 use serde_json::Value;
 
 use super::Bridge;
 use super::arguments;
-use super::caller::Caller;
+use super::caller::{Caller, Identity};
+use super::error::Error;
 use super::menu::Menu;
 use super::waiting::Waiter;
 use crate::rpc::Answer;
+use crate::{gitlocks, standby};
 
 impl Bridge {
     /// Calls a tool. A JSON-RPC error only for a tool that is not there:
@@ -53,8 +57,31 @@ impl Bridge {
         };
         Ok(match answer {
             Ok(answer) => said(&answer),
-            Err(error) => failure(error.tell()),
+            Err(error) => match self.by_git(caller, name, &args, &error).await {
+                Some(Ok(body)) => said(&Answer { status: 200, body }),
+                Some(Err(and)) => failure(format!("{}\nby_git: {and}", error.tell())),
+                None => failure(error.tell()),
+            },
         })
+    }
+
+    /// What git answers while the coordinator is away, if the profile of the one client says so.
+    async fn by_git(
+        &self,
+        caller: &Caller,
+        name: &str,
+        args: &JsonObject,
+        error: &Error,
+    ) -> Option<Result<Value, gitlocks::Error>> {
+        if !error.is_silence() || !matches!(self.identity, Identity::Single { .. }) {
+            return None;
+        }
+        let session = caller.session.as_deref();
+        let answer = standby::answer(self.upstream.global(), session, name, args).await;
+        if answer.is_some() && name == "acquire_lock" {
+            self.by_git.store(true, Ordering::Relaxed);
+        }
+        answer
     }
 
     /// The tool, after one more look at the coordinator if it seems not to be there.

@@ -96,6 +96,7 @@ fn bridge(options: Options, end: &CancellationToken) -> Arc<Bridge> {
         menus: Box::new(move |caller| menus.of(caller)),
         repo: Repo::new(false),
         seen: super::Seen::default(),
+        by_git: std::sync::atomic::AtomicBool::new(false),
         refresh: options.refresh,
         patience: options.patience,
         closing: end.clone(),

@@ -15,7 +15,6 @@ use super::caller::Caller;
 use super::catalogue::Catalogue;
 use super::error::Error;
 use super::upstream::Upstream;
-use crate::settings::env;
 
 /// How long one look at the catalogue may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -166,22 +165,8 @@ impl Cache {
         let key = format!("{}\n{}\n{audience}", upstream.name(), toolset.name());
         let hash = Sha256::digest(key.as_bytes());
         let name = u64::from_be_bytes(std::array::from_fn(|i| hash[i]));
-        let mut places = Vec::new();
-        if let Some(place) = env("COORD_CACHE_DIR") {
-            places.push(PathBuf::from(place));
-        } else {
-            let home = upstream.global().home_dir();
-            // The home may belong to somebody else, as root's stack does: then the user's own cache.
-            if upstream.global().url.is_none() && home.is_dir() {
-                places.push(home.join("cache"));
-            }
-            let user = env("XDG_CACHE_HOME")
-                .map(PathBuf::from)
-                .or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".cache")));
-            places.extend(user.map(|user| user.join("coord")));
-        }
         Self {
-            places,
+            places: upstream.global().cache_dirs(),
             file: format!("catalogue-{name:016x}.json"),
         }
     }

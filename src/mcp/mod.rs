@@ -89,6 +89,8 @@ struct Bridge {
     seen: Seen,
     refresh: Duration,
     patience: Duration,
+    /// Whether anything was locked by git while the coordinator was away.
+    by_git: AtomicBool,
     /// No more news: the client has left, or the process is asked to end.
     closing: CancellationToken,
     /// Nothing more at all: calls under way are given up.

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,10 +18,15 @@ use super::menu::Menu;
 use super::repo::Repo;
 use super::upstream::Upstream;
 use super::{Bridge, Connection, Error, Options, log};
+use crate::gitlocks::{Locks, Who};
 use crate::signals;
+use crate::standby::Standby;
 
 /// How long ending sessions may take: hosts kill what does not go.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// The same for a push.
+const GIT_FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serves until standard input ends or a signal comes.
 ///
@@ -42,6 +48,7 @@ pub async fn serve(options: Options) -> Result<(), Error> {
         menus: Box::new(move |_| menu.clone()),
         repo: Repo::new(true),
         seen: super::Seen::default(),
+        by_git: std::sync::atomic::AtomicBool::new(false),
         refresh: options.refresh,
         patience: options.patience,
         closing: closing.clone(),
@@ -83,14 +90,34 @@ async fn end_sessions(bridge: &Arc<Bridge>) {
             if let Err(error) = ended {
                 log(format_args!("could not end the session: {error}"));
             }
+            if bridge.by_git.load(Ordering::Relaxed) {
+                release_by_git(&bridge, &caller).await;
+            }
         });
     }
     ending.join_all().await;
 }
 
+/// The same for what was locked by git; what cannot be released soon expires.
+async fn release_by_git(bridge: &Bridge, caller: &Caller) {
+    let global = bridge.upstream.global();
+    let released = async {
+        let who = Who::new(global, caller.session.as_deref())?;
+        Locks::new(None, who)?
+            .answer("release_lock", &Map::new())
+            .await
+    };
+    match tokio::time::timeout(GIT_FAREWELL, released).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => log(format_args!("could not release by git: {error}")),
+        Err(_) => log(format_args!("could not release by git in time")),
+    }
+}
+
 /// Keeps the catalogue fresh, and looks more often while the coordinator is down.
 async fn keep_fresh(upstream: Arc<Upstream>, menu: Arc<Menu>, refresh: Duration) {
     let caller = Caller::default();
+    let standby = Standby::new(upstream.global());
     let mut reached = true;
     loop {
         let result = menu.refresh(&upstream, &caller, Duration::ZERO).await;
@@ -101,6 +128,9 @@ async fn keep_fresh(upstream: Arc<Upstream>, menu: Arc<Menu>, refresh: Duration)
             }
         }
         reached = result.is_ok();
+        if reached && let Ok(client) = upstream.client() {
+            standby.keep(&client).await;
+        }
         let silent = result.is_err_and(|error| error.is_silence());
         let pause = if silent {
             Duration::from_secs(2).min(refresh)

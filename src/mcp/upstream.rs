@@ -36,10 +36,7 @@ impl Upstream {
 
     /// What names this coordinator across restarts: the URL if one was given, else the home.
     pub fn name(&self) -> String {
-        match &self.global.url {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => self.global.home_dir().display().to_string(),
-        }
+        self.global.coordinator()
     }
 
     /// The settings this was made from.
@@ -58,7 +55,8 @@ impl Upstream {
         }
     }
 
-    fn client(&self) -> Result<Arc<Client>, Error> {
+    /// The client as it is now.
+    pub fn client(&self) -> Result<Arc<Client>, Error> {
         match self.client.load_full() {
             Some(client) => Ok(client),
             None => self.look_again(),

@@ -52,7 +52,7 @@ create table coord.profiles (
   constraint extends_another check (extends <> name),
   constraint trust_is_a_level check (trust between 0 and 4),
   constraint guardrails_are_a_mode check (guardrails in ('enforce', 'warn', 'log')),
-  constraint when_down_is_a_way check (when_down in ('deny', 'allow'))
+  constraint when_down_is_a_way check (when_down in ('deny', 'allow', 'git'))
 );
 comment on table coord.profiles is 'Profiles as they were declared. What is not managed stands until a configuration names it.';
 create index profiles_by_parent on coord.profiles (extends);
@@ -402,8 +402,8 @@ begin
     perform coord.refuse_config(v_place || '/enabled', 'enabled is true or false');
   elsif p_spec ->> 'guardrails' not in ('enforce', 'warn', 'log') then
     perform coord.refuse_config(v_place || '/guardrails', 'guardrails is enforce, warn or log');
-  elsif p_spec ->> 'when_down' not in ('deny', 'allow') then
-    perform coord.refuse_config(v_place || '/when_down', 'when_down is deny or allow');
+  elsif p_spec ->> 'when_down' not in ('deny', 'allow', 'git') then
+    perform coord.refuse_config(v_place || '/when_down', 'when_down is deny, allow or git');
   elsif length(p_spec ->> 'description') > 500 then
     perform coord.refuse_config(v_place || '/description', 'a description has at most 500 characters');
   end if;
@@ -815,7 +815,7 @@ comment on column coord_v1.profiles.limits is 'How much of each thing.';
 comment on column coord_v1.profiles.network_policy is 'The network policy of its agents.';
 comment on column coord_v1.profiles.guardrails is 'enforce, warn or log.';
 comment on column coord_v1.profiles.capabilities is 'What its agents may say they can do (start_session); * is anything.';
-comment on column coord_v1.profiles.when_down is 'What a client''s hook does while the coordinator cannot be asked: deny or allow.';
+comment on column coord_v1.profiles.when_down is 'What a client''s hook does while the coordinator cannot be asked: deny or allow; git allows and has locks taken as refs of the git remote.';
 comment on column coord_v1.profiles.default_for is 'Types of agents that have it by default.';
 comment on column coord_v1.profiles.changed_at is 'When it was declared last.';
 comment on column coord_v1.profiles.changed_by is 'By whom.';

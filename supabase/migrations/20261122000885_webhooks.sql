@@ -30,6 +30,10 @@
 --                             agent:NAME with status:assigned queues a task for NAME alone
 -- The database wins: a label takes no lock that somebody else holds, and keeps none that ran out.
 --
+-- What no webhook told, and the way back, is `coord github sync`. It shows an issue to
+-- sync_github_issue, which does what the labels ask for as their events would have done, where
+-- that was never asked before, and answers which labels and comment the issue should have.
+--
 -- Lock order: the event's row first, then what its commands lock.
 
 set role coord_owner;
@@ -88,7 +92,8 @@ grant select on coord.webhook_events to coord_operator, coord_auditor;
 grant select, insert, update, delete on coord.webhook_events to coord_janitor;
 
 insert into coord.operations (name, trust) values
-  ('set_webhook_source', 4), ('remove_webhook_source', 4), ('webhook_github', 2), ('webhook_agent', 2), ('webhook_agentcore', 2);
+  ('set_webhook_source', 4), ('remove_webhook_source', 4), ('webhook_github', 2), ('webhook_agent', 2), ('webhook_agentcore', 2),
+  ('sync_github_issue', 2);
 
 insert into coord.error_codes (code, status, meaning, remedy) values
   ('webhook_signature_invalid', 401, 'No source signed this body.', 'Send x-hub-signature-256: sha256=HEX, made with the secret that set_webhook_source was given.'),
@@ -363,6 +368,180 @@ $$;
 comment on function coord.act_on_webhook is 'Does what an event asks for, as the principal of its source.';
 grant execute on function coord.act_on_webhook to coord_janitor;
 
+-- The way back -----------------------------------------------------------------------------
+
+set role coord_janitor;
+
+create function coord.github_voices(p_agent text, p_repo text) returns text[]
+language sql stable security definer set search_path = ''
+begin atomic
+  select array_agg(distinct v.name)
+  from coord.webhook_sources s cross join lateral unnest(s.speaks_for || s.principal) v (name)
+  where s.kind = 'github' and s.principal = p_agent and p_repo = any (s.repos);
+end;
+comment on function coord.github_voices is 'In whose names this principal of a GitHub source may speak in a repository; null for everybody else.';
+grant execute on function coord.github_voices to coord_owner;
+
+set role coord_owner;
+
+create function coord.as_code(p_text text) returns text
+language sql immutable
+return '`' || translate(left(p_text, 200), e'`|\n\r', e'\'/  ') || '`';
+comment on function coord.as_code is 'A text as code in a table of GitHub: nothing in it is read as anything else.';
+
+create function coord.label_path(p_label text) returns text
+language plpgsql stable
+as $$
+begin
+  return coord.canonical_path(substr(p_label, 8));
+exception when sqlstate 'PT400' then
+  return null;
+end
+$$;
+comment on function coord.label_path is 'The path that a label locked:PATH is about; null where it is none.';
+
+create function coord.missed_on_issue(p_repo text, p_session text, p_labels text[], p_open boolean) returns jsonb
+language plpgsql stable
+as $$
+begin
+  if not p_open then
+    return case when exists (select from coord.locks l where l.repo = p_repo and l.session_id = p_session and l.released_at is null and l.expires_at > clock_timestamp())
+      then '[{"action": "closed"}]' else jsonb '[]' end;
+  end if;
+  -- A lock or task that there ever was is the database's to judge.
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('action', 'labeled', 'label', jsonb_build_object('name', a.label)) order by a.label), '[]')
+    from unnest(p_labels) a (label)
+    where a.label like 'locked:%' and coord.label_path(a.label) is not null
+        and not exists (select from coord.locks l where l.repo = p_repo and l.session_id = p_session and l.path = coord.label_path(a.label))
+        and not exists (select from coord.past_locks l where l.repo = p_repo and l.session_id = p_session and l.path = coord.label_path(a.label))
+      or a.label = 'status:assigned'
+        and not exists (select from coord.tasks t where t.repo = p_repo and t.dedup_key = p_session)
+        and not exists (select from coord.past_tasks t where t.repo = p_repo and t.dedup_key = p_session));
+end
+$$;
+comment on function coord.missed_on_issue is 'What an issue asks for and no event told.';
+
+create function coord.issue_labels(p_labels text[], p_locks jsonb, p_task jsonb, out to_add text[], out to_remove text[])
+language plpgsql stable
+as $$
+declare
+  v_state text := p_task ->> 'state';
+  v_want text[] := array(select 'locked:' || (l ->> 'path') from jsonb_array_elements(p_locks) l);
+begin
+  if p_task is not null then
+    -- Assigned stays as long as it is open: its loss cancels a task that waits.
+    v_want := v_want || case v_state when 'pending' then array['status:assigned'] when 'claimed' then array['status:assigned', 'status:in-progress']
+      else array['status:' || v_state] end
+      || array(select 'agent:' || f from jsonb_array_elements_text(p_task -> 'for') f where jsonb_array_length(p_task -> 'for') = 1);
+  end if;
+  -- GitHub's labels have at most 50 characters; what is longer stands in the comment alone.
+  to_add := array(
+    select w from unnest(v_want) w
+    where length(w) <= 50 and w <> all (p_labels)
+      and not (w like 'locked:%' and exists (select from unnest(p_labels) l where l like 'locked:%' and 'locked:' || coord.label_path(l) = w)) order by 1);
+  to_remove := array(
+    select l from unnest(p_labels) l
+    where l like 'locked:%' and 'locked:' || coord.label_path(l) <> all (v_want)
+      or p_task is not null and l in ('status:assigned', 'status:in-progress', 'status:completed', 'status:dead', 'status:cancelled') and l <> all (v_want) order by 1);
+end
+$$;
+comment on function coord.issue_labels is 'Which labels an issue should get and lose.';
+
+create function coord.issue_comment(p_locks jsonb, p_task jsonb, p_open_tasks text) returns text
+language sql stable
+return '**Coordination**' || e'\n\n' || coalesce(e'| locked | mode | by | fence | until |\n|---|---|---|---|---|\n' || (
+    select string_agg(format('| %s | %s | %s | %s | %s UTC |', coord.as_code(l ->> 'path'), l ->> 'mode', coord.as_code(l ->> 'holder'), l ->> 'fence',
+      to_char((l ->> 'expires_at')::timestamptz at time zone 'UTC', 'YYYY-MM-DD HH24:MI')), e'\n' order by l ->> 'path')
+    from jsonb_array_elements(p_locks) l), 'Nothing is locked.')
+  || coalesce(e'\n\n' || p_open_tasks, '')
+  || coalesce(format(e'\n\n%s is %s%s.', p_task ->> 'task', p_task ->> 'state', coalesce(' by ' || coord.as_code(p_task ->> 'agent'), '')), '');
+comment on function coord.issue_comment is 'What the comment of an issue says.';
+
+create function coord.open_tasks_told(p_repo text) returns text
+language sql stable
+begin atomic
+  select coalesce(e'| task | | state | |\n|---|---|---|---|\n' || string_agg(format('| %s | %s | %s | %s |', coord.task_name(t.number), coord.as_code(t.title), t.state,
+    coord.as_code(t.who)), e'\n' order by t.number), 'No task is open.')
+  from (
+    select o.number, o.title, o.state, coalesce(case when o.state = 'claimed' then o.agent end, array_to_string(o.only_agents, ', ')) as who
+    from coord.tasks o where o.repo = p_repo order by o.number limit 100
+  ) t;
+end;
+comment on function coord.open_tasks_told is 'The open tasks of a repository as a table of GitHub.';
+
+create function coord.sync_github_issue(p_repo text, p_issue jsonb, p_overview boolean, p_plan boolean) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_call coord.call := coord.open_repo_call('sync_github_issue',
+    jsonb_build_object('repo', p_repo, 'issue', p_issue - 'body', 'overview', p_overview, 'plan', p_plan));
+  v_name text := case when jsonb_typeof(p_issue) = 'object' then p_issue ->> 'full_name' end;
+  v_voices text[];
+  v_session text;
+  v_labels text[];
+  v_event jsonb;
+  v_missed jsonb := jsonb '[]';
+  v_ask jsonb;
+  v_did jsonb := jsonb '[]';
+  v_locks jsonb;
+  v_task jsonb;
+  v_change record;
+begin
+  if v_call.answer is not null then return v_call.answer; end if;
+  if p_issue ->> 'number' !~ '^[1-9][0-9]{0,8}$' or jsonb_typeof(p_issue -> 'labels') is distinct from 'array'
+    or lower(v_name) is distinct from lower(substr(v_call.repo, strpos(v_call.repo, '/') + 1)) then
+    perform coord.fail('argument_invalid', 'issue has full_name (owner/name of the repository), number, labels (names), state, title, body and url');
+  end if;
+  v_voices := coord.github_voices(v_call.agent, v_call.repo);
+  if v_voices is null and v_call.role <> 'coord_operator' then
+    return coord.deny(v_call, 'operation_not_permitted', format('%s is the principal of no GitHub source (set_webhook_source) of %s', v_call.agent, v_call.repo));
+  end if;
+  v_session := format('github:%s#%s', v_name, p_issue ->> 'number');
+  v_labels := coord.text_array('labels', p_issue -> 'labels', 200, 200);
+  p_overview := coalesce(p_overview, false);
+  p_plan := coalesce(p_plan, false);
+
+  if not p_overview then
+    v_missed := coord.missed_on_issue(v_call.repo, v_session, v_labels, p_issue ->> 'state' is distinct from 'closed');
+    v_event := jsonb_build_object('repository', jsonb_build_object('full_name', v_name), 'issue', jsonb_build_object('number', p_issue -> 'number',
+      'title', coalesce(p_issue ->> 'title', ''), 'body', p_issue -> 'body', 'html_url', p_issue -> 'url',
+      'labels', (select coalesce(jsonb_agg(jsonb_build_object('name', l)), '[]') from unnest(v_labels) l)));
+  end if;
+  for v_ask in select a from jsonb_array_elements(v_missed) a where not p_plan loop
+    -- As the webhook would have: with nothing of the headers, whose idempotency key is this call's.
+    perform coord.act_for(v_call.agent, v_call.session_id, v_call.request_id);
+    v_did := v_did || coalesce(coord.act_on_issue(v_call, coalesce(v_voices, '{}'), v_event || v_ask) -> 'did', '[]');
+    perform coord.act_for(v_call.agent, v_call.session_id, v_call.request_id);
+  end loop;
+
+  select coalesce(jsonb_agg(coord.describe_lock(l, clock_timestamp()) order by l.path), '[]') into v_locks
+  from (
+    select * from coord.locks o
+    where o.repo = v_call.repo and (p_overview or o.session_id = v_session) and o.released_at is null and o.expires_at > clock_timestamp()
+    order by o.path limit 200
+  ) o, lateral (select (o).*) l;
+  select jsonb_build_object('task', coord.task_name(t.number), 'title', t.title, 'state', t.state, 'agent', t.agent, 'for', t.only_agents) into v_task
+  from (
+    select o.number, o.title, o.state, case when o.state = 'claimed' then o.agent end as agent, o.only_agents
+    from coord.tasks o where o.repo = v_call.repo and o.dedup_key = v_session and not p_overview
+    union all
+    select p.number, p.title, p.state, p.agent, p.only_agents
+    from coord.past_tasks p where p.repo = v_call.repo and p.dedup_key = v_session and not p_overview
+    order by 1 desc limit 1
+  ) t;
+  v_change := coord.issue_labels(case when p_overview then '{}' else v_labels end, case when p_overview then '[]' else v_locks end, v_task);
+  return coord.close_call(v_call, true, case when p_plan then 'planned' else 'synced' end, jsonb_build_object(
+      'repo', v_call.repo, 'issue', p_issue -> 'number', 'did', case when p_plan then v_missed else v_did end, 'add', to_jsonb(v_change.to_add),
+      -- A plan counts what it would take as taken.
+      'remove', (select coalesce(jsonb_agg(r order by r), '[]') from unnest(v_change.to_remove) r
+        where not (p_plan and v_missed @> jsonb_build_array(jsonb_build_object('label', jsonb_build_object('name', r))))),
+      'locks', v_locks, 'task', v_task, 'comment', coord.issue_comment(v_locks, v_task, case when p_overview then coord.open_tasks_told(v_call.repo) end),
+      'empty', v_locks = '[]' and v_task is null and not p_overview),
+    p_audited => v_did <> '[]', p_result => jsonb_build_object('issue', p_issue -> 'number', 'did', v_did));
+end
+$$;
+
 -- Receiving --------------------------------------------------------------------------------
 
 set role coord_janitor;
@@ -564,6 +743,25 @@ Outcome: removed. Errors: webhook_source_not_found.
 @toolset full
 @destructive$$;
 
+create domain coord_v1.github_issue as jsonb;
+comment on domain coord_v1.github_issue is $$An issue as GitHub has it: {"full_name": "acme/app", "number", "state", "title", "body", "url", "labels": ["locked:src/"]}.$$;
+create domain coord_v1.overview as boolean;
+comment on domain coord_v1.overview is 'The comment is about the whole repository, and no label is touched.';
+create domain coord_v1.only_plan as boolean;
+comment on domain coord_v1.only_plan is 'Say what would be done, and do nothing.';
+
+create function coord_v1.sync_github_issue(
+  issue coord_v1.github_issue,
+  repo coord_v1.repo default null,
+  overview coord_v1.overview default false,
+  plan coord_v1.only_plan default false
+) returns jsonb language sql
+return coord.sync_github_issue(repo, issue, overview, plan);
+comment on function coord_v1.sync_github_issue is $$Bring an issue of GitHub and the coordinator together: what its labels ask for and no webhook told is done; the answer says what it should show.
+For operators, and the principal of a GitHub source of the repository, with its rights as for a webhook. The coordinator wins: labels of locks that ended, or that somebody else holds, are in remove.
+Outcomes: synced, planned: did[] (what was asked for), add[] and remove[] (labels), comment, locks[], task, empty (nothing to show); denied. Errors: argument_invalid, argument_too_long, repo_required, repo_invalid, repo_not_granted, operation_not_permitted.
+@toolset full$$;
+
 create view coord_v1.webhook_sources with (security_invoker = true) as
   select s.name, s.kind, s.principal, s.repos, s.speaks_for, s.set_at, s.set_by from coord.webhook_sources s;
 comment on view coord_v1.webhook_sources is 'Who may tell by webhook, without their secrets; for operators and auditors.';
@@ -588,6 +786,8 @@ comment on column coord_v1.webhook_events.outcome is 'accepted, ignored or refus
 comment on column coord_v1.webhook_events.result is 'What it did, or why nothing.';
 comment on column coord_v1.webhook_events.body is 'What was told, without secrets; for a week.';
 
+grant usage on type coord_v1.github_issue, coord_v1.overview, coord_v1.only_plan to coord_agent, coord_operator, coord_auditor;
+grant execute on function coord.sync_github_issue, coord_v1.sync_github_issue to coord_agent, coord_operator;
 grant usage on type coord_v1.webhook_source, coord_v1.webhook_kind, coord_v1.webhook_secret, coord_v1.principal_list
   to coord_agent, coord_operator, coord_auditor;
 grant execute on function coord_v1.webhook_github, coord_v1.webhook_agent, coord_v1.webhook_agentcore to anon;

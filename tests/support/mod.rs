@@ -223,11 +223,19 @@ pub fn psql(socket: &Path, sql: &str) -> String {
 /// Where `tests/clients/setup.sh` put the clients that tests drive.
 pub fn clients() -> &'static Path {
     static THERE: OnceLock<PathBuf> = OnceLock::new();
-    THERE.get_or_init(|| {
-        let output = Command::new("sh").arg(script("setup.sh")).output().unwrap();
-        assert!(output.status.success(), "{}", told(&output));
-        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
-    })
+    THERE.get_or_init(|| set_up("setup.sh"))
+}
+
+/// Where `tests/clients/github_setup.sh` put what GitHub publishes of itself.
+pub fn github() -> &'static Path {
+    static THERE: OnceLock<PathBuf> = OnceLock::new();
+    THERE.get_or_init(|| set_up("github_setup.sh"))
+}
+
+fn set_up(name: &str) -> PathBuf {
+    let output = Command::new("sh").arg(script(name)).output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }
 
 /// A file of `tests/clients`.

@@ -121,7 +121,11 @@ async fn of_profile(repo: Option<&str>, global: &Global) -> WhenDown {
             .await?)
     });
     match profile.await {
-        Ok(profile) if profile.body["when_down"] == "allow" => WhenDown::Allow,
+        Ok(profile)
+            if profile.body["when_down"] == "allow" || profile.body["when_down"] == "git" =>
+        {
+            WhenDown::Allow
+        }
         Ok(_) => WhenDown::Deny,
         Err(error) => {
             anstream::eprintln!(
