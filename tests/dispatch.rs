@@ -6,13 +6,16 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use support::cli::{Ran, operator};
+use support::recorder::{Recorder, says};
 use support::{clean, coord, eventually, shared, told};
 use tempfile::TempDir;
 
@@ -162,9 +165,9 @@ impl World {
             .collect()
     }
 
-    fn start(&self, token: &str) -> Child {
+    fn start(&self, token: &str) -> Dispatcher {
         let mut command = self.dispatcher(token, &["--lease", "60"]);
-        command.stdout(Stdio::null()).spawn().unwrap()
+        Dispatcher(command.stdout(Stdio::null()).spawn().unwrap())
     }
 
     fn status(&self, change: &str) -> Value {
@@ -224,8 +227,21 @@ fn pid(file: &Path) -> i32 {
     pid
 }
 
-fn tell(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+/// A dispatcher that ends with its test.
+struct Dispatcher(Child);
+
+impl Dispatcher {
+    fn tell(&mut self, signal: Signal) -> ExitStatus {
+        kill(Pid::from_raw(i32::try_from(self.0.id()).unwrap()), signal).unwrap();
+        self.0.wait().unwrap()
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// The leases of a change run out, and what backs off has.
@@ -450,15 +466,14 @@ fn memory_has_a_limit_and_a_target_without_a_name_its_own_commands() {
 fn a_dispatcher_that_is_killed_loses_its_job_to_another_and_never_runs_beside_it() {
     let world = World::new("killed");
     world.configure(&format!(
-        "    local:\n      unit:\n        commands: [\"if grep -qs . /proc/$(cat $OUT/pid)/cmdline; then exit 9; fi; echo $$ > $OUT/pid; [ -e $OUT/gate ] || sleep 999\"]\n        env: {{OUT: {}}}\n",
+        "    local:\n      unit:\n        commands: [\"[ -e $OUT/pid ] && grep -qs . /proc/$(cat $OUT/pid)/cmdline && exit 9; echo $$ > $OUT/pid; [ -e $OUT/gate ] || sleep 999\"]\n        env: {{OUT: {}}}\n",
         world.dir.path().display()
     ));
     world.commit(&[("unit/a", "a\n")]);
     let change = world.submit();
     let mut first = world.start(&world.runner);
     let command = pid(&world.out("pid"));
-    tell(&first, Signal::SIGKILL);
-    first.wait().unwrap();
+    first.tell(Signal::SIGKILL);
     // Its command ends with it; the job stays its own until the lease is over.
     eventually("the command is gone", || !lives(command));
     let job = world.job(&change, "local:unit");
@@ -516,8 +531,7 @@ fn a_dispatcher_that_is_told_to_stop_leaves_nothing_running() {
     let change = world.submit();
     let mut dispatcher = world.start(&world.runner);
     let command = pid(&world.out("pid"));
-    tell(&dispatcher, Signal::SIGTERM);
-    assert!(dispatcher.wait().unwrap().success());
+    assert!(dispatcher.tell(Signal::SIGTERM).success());
     assert!(!lives(command));
     let job = world.job(&change, "local:unit");
     assert_eq!(
@@ -720,4 +734,333 @@ fn a_configuration_is_told_where_it_is_wrong() {
     Ran::of(&mut world.dispatcher(&world.runner, &["--repo", "x/y/z"]))
         .exits(2)
         .says(&["is not in"]);
+}
+
+/// The time of the database, as evidence says it.
+fn now() -> String {
+    shared().psql("select to_json(clock_timestamp()) #>> '{}'")
+}
+
+/// What a script of `tests/clients` installs.
+fn installed(script: &str) -> PathBuf {
+    let output = Command::new("sh")
+        .arg(support::script(script))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+}
+
+/// GitHub's own description of its API, asked about what was sent.
+fn right_to_github(log: &Path) -> Value {
+    let packages = installed("github_setup.sh");
+    let node = support::clients().join("node/node_modules/node/bin/node");
+    let judge = Ran::of(
+        clean(node)
+            .arg(support::script("github_validate.mjs"))
+            .arg(packages)
+            .arg(log),
+    );
+    judge.exits(0).json()
+}
+
+fn vendors(args: &[&str]) -> String {
+    let python = installed("vendors_setup.sh").join("bin/python");
+    let judge = Ran::of(clean(python).arg(support::script("vendors.py")).args(args));
+    judge.exits(0).out().trim().to_owned()
+}
+
+impl World {
+    /// Runs all that is ready with these variables, and without any of them in what is said.
+    fn dispatch_with(&self, secrets: &[(&str, &str)]) -> Vec<Value> {
+        let mut command = self.dispatcher(&self.runner, &["--once", "--lease", "60"]);
+        command
+            .envs(secrets.iter().copied())
+            .env("NO_PROXY", "127.0.0.1");
+        let ran = Ran::of(&mut command).exits(0);
+        for (name, secret) in secrets {
+            assert!(
+                !ran.out().contains(secret) && !ran.err().contains(secret),
+                "{name}"
+            );
+        }
+        ran.out()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+const GITHUB: (&str, &str) = ("GITHUB_TOKEN", "the-token-of-the-tests");
+
+#[test]
+fn a_workflow_is_started_on_the_branch_and_its_run_asked_for() {
+    let world = World::new("polled");
+    let head = world.commit(&[("github/a", "a\n")]);
+    let (sha, time) = (head.clone(), now());
+    let limited = || (429, vec![("retry-after", "1".to_owned())], vec![]);
+    let run = move |status: &str, conclusion: Value, sha: &str| {
+        let body = json!({"id": 7, "name": "CI", "status": status, "conclusion": conclusion, "head_sha": sha,
+            "html_url": "https://github.com/dispatch/polled/actions/runs/7", "run_started_at": time, "updated_at": time});
+        says(200, &body)
+    };
+    let recorder = Recorder::start(world.dir.path(), move |number, _| match number {
+        0 => limited(),
+        1 | 5 => says(
+            200,
+            &json!({"workflow_run_id": 7, "run_url": "https://x", "html_url": "https://y"}),
+        ),
+        2 => says(404, &json!({"message": "Not Found"})),
+        3 => run("in_progress", Value::Null, &sha),
+        4 => run("completed", json!("success"), &sha),
+        6 => run("in_progress", Value::Null, "another"),
+        _ => says(202, &json!({})),
+    });
+    world.configure(&format!(
+        "    github_actions: {{ci.yml: {{token: {{env: GITHUB_TOKEN}}, api: \"{}\", poll_seconds: 1}}}}\n",
+        recorder.url
+    ));
+    let change = world.submit();
+    let said = world.dispatch_with(&[GITHUB]);
+    assert_eq!(
+        events(&said)[2..],
+        [
+            "github_actions:ci.yml running",
+            "github_actions:ci.yml passed"
+        ]
+    );
+    let job = world.job(&change, "github_actions:ci.yml");
+    assert_eq!(
+        (&job["evidence"]["run"], &job["evidence"]["commit"]),
+        (&json!(7), &json!(head)),
+        "{job}"
+    );
+    assert_eq!(world.status(&change)["state"], "verified");
+
+    // A branch that moved on while the workflow was started is no verdict.
+    world.commit(&[("github/b", "b\n")]);
+    let change = world.submit();
+    assert_eq!(
+        events(&world.dispatch_with(&[GITHUB])).last().unwrap(),
+        "github_actions:ci.yml error"
+    );
+    let why = world.job(&change, "github_actions:ci.yml")["history"][0]["why"].clone();
+    assert!(
+        why.as_str().unwrap().starts_with("the branch has moved on"),
+        "{why}"
+    );
+
+    let seen = recorder.seen();
+    let lines: Vec<_> = seen
+        .iter()
+        .map(|it| format!("{} {}", it["method"], it["path"]).replace('"', ""))
+        .collect();
+    let root = "/repos/dispatch/polled/actions";
+    assert_eq!(lines[1], format!("POST {root}/workflows/ci.yml/dispatches"));
+    assert_eq!(lines.last().unwrap(), &format!("POST {root}/runs/7/cancel"));
+    assert_eq!(
+        seen[1]["body"],
+        json!({"ref": "change", "inputs": {"job": job["job"], "attempt": "1", "head": head}, "return_run_details": true})
+    );
+    assert_eq!(
+        seen[1]["headers"]["authorization"],
+        format!("Bearer {}", GITHUB.1)
+    );
+    let counts = right_to_github(recorder.log());
+    assert_eq!(counts["actions/create-workflow-dispatch"], 3, "{counts}");
+}
+
+#[test]
+fn a_workflow_that_is_not_asked_for_tells_its_verdict_by_webhook() {
+    let world = World::new("hooked");
+    let head = world.commit(&[("github/a", "a\n")]);
+    let recorder = Recorder::start(world.dir.path(), |_, _| (204, vec![], vec![]));
+    world.configure(&format!(
+        "    github_actions: {{ci.yml: {{token: {{env: GITHUB_TOKEN}}, api: \"{}\"}}}}\n",
+        recorder.url
+    ));
+    let change = world.submit();
+    let secret = "0123456789abcdef0123456789abcdef";
+    let source = [
+        "call",
+        "set_webhook_source",
+        "--name",
+        "hooked",
+        "--kind",
+        "github",
+        "--principal",
+        "hooked-runner",
+        "--secret",
+        secret,
+    ];
+    operator(&[&source[..], &["--repos", &world.repo]].concat()).exits(0);
+    let said = std::thread::scope(|scope| {
+        let dispatcher = scope.spawn(|| world.dispatch_with(&[GITHUB]));
+        eventually("the workflow is started", || recorder.seen().len() == 1);
+        let time = now();
+        let body = json!({
+            "action": "completed", "repository": {"full_name": "dispatch/hooked", "html_url": "https://github.com/dispatch/hooked"},
+            "workflow_run": {"id": 8, "path": ".github/workflows/ci.yml", "head_sha": head, "conclusion": "failure", "name": "CI",
+                "run_started_at": time, "updated_at": time, "html_url": "https://github.com/dispatch/hooked/actions/runs/8"},
+            "sender": {"login": "ann"},
+        });
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
+        let signature = aws_lc_rs::hmac::sign(&key, body.to_string().as_bytes());
+        let hex = signature
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>();
+        let headers = [
+            ("x-hub-signature-256", format!("sha256={hex}")),
+            ("x-github-event", "workflow_run".to_owned()),
+        ];
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (status, answer) = runtime.block_on(shared().rpc("", "webhook_github", body, &headers));
+        assert_eq!(
+            (status, &answer["outcome"]),
+            (200, &json!("accepted")),
+            "{answer}"
+        );
+        dispatcher.join().unwrap()
+    });
+    assert_eq!(
+        events(&said).last().unwrap(),
+        "github_actions:ci.yml dropped"
+    );
+    assert_eq!(
+        said.last().unwrap()["note"],
+        "failed, as hooked-runner reports"
+    );
+    let job = world.job(&change, "github_actions:ci.yml");
+    assert_eq!(
+        (&job["state"], &job["attempt"], &job["evidence"]["run"]),
+        (&json!("failed"), &json!(1), &json!(8)),
+        "{job}"
+    );
+    right_to_github(recorder.log());
+}
+
+#[test]
+fn a_runtime_of_agentcore_is_told_of_the_job_and_answers_its_verdict() {
+    let world = World::new("agentcore");
+    let head = world.commit(&[("agentcore/a", "a\n")]);
+    let sha = head.clone();
+    let recorder = Recorder::start(world.dir.path(), move |_, _| {
+        says(
+            200,
+            &json!({"status": "passed", "commit": sha, "summary": "all 12 scenarios", "log_url": "https://logs.example/12"}),
+        )
+    });
+    let arn = "arn:aws:bedrock-agentcore:us-west-2:123456789012:runtime/checks-AbCdEf1234";
+    world.configure(&format!(
+        "    agentcore: {{system: {{arn: \"{arn}\", qualifier: prod, endpoint: \"{}\"}}}}\n",
+        recorder.url
+    ));
+    let change = world.submit();
+    let keys = [
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI"),
+        ("AWS_SESSION_TOKEN", "temporary"),
+    ];
+    let said = world.dispatch_with(&keys);
+    assert_eq!(
+        events(&said).last().unwrap(),
+        "agentcore:system passed",
+        "{said:?}"
+    );
+    let job = world.job(&change, "agentcore:system");
+    let evidence = &job["evidence"];
+    assert_eq!(
+        (&evidence["summary"], &evidence["log_url"]),
+        (
+            &json!("all 12 scenarios"),
+            &json!("https://logs.example/12")
+        )
+    );
+    let request = &recorder.seen()[0];
+    let body = &request["body"];
+    assert_eq!(
+        (&body["job"], &body["head"], &body["changed_paths"]),
+        (&job["job"], &json!(head), &json!(["agentcore/a"])),
+        "{body}"
+    );
+    let log = recorder.log().to_str().unwrap();
+    assert_eq!(
+        vendors(&["judge", log, keys[0].1, keys[1].1, keys[2].1]),
+        "InvokeAgentRuntime"
+    );
+}
+
+#[test]
+fn a_command_runs_in_a_sandbox_of_e2b_that_is_ended_with_it() {
+    let world = World::new("sandbox");
+    let head = world.commit(&[("e2b/a", "a\n")]);
+    let [good, bad] = ["0", "3"].map(|code| {
+        BASE64_STANDARD
+            .decode(vendors(&["says", "no known holes", code]))
+            .unwrap()
+    });
+    let recorder = Recorder::start(
+        world.dir.path(),
+        move |number, request| match request["method"].as_str() {
+            Some("DELETE") => (204, vec![], vec![]),
+            _ if request["path"] == "/sandboxes" => says(
+                201,
+                &json!({"templateID": "audit", "sandboxID": "sbx1", "clientID": "c", "envdVersion": "0.5.0", "envdAccessToken": "the-key-of-the-sandbox"}),
+            ),
+            _ => (
+                200,
+                vec![("content-type", "application/connect+json".to_owned())],
+                if number < 3 {
+                    good.clone()
+                } else {
+                    bad.clone()
+                },
+            ),
+        },
+    );
+    let sandbox = format!(
+        "template: audit, api_key: {{env: E2B_API_KEY}}, command: \"audit $COORD_HEAD\", env: {{LEVEL: high}}, api: \"{0}\", sandbox: \"{0}\"",
+        recorder.url
+    );
+    world.configure(&format!("    e2b: {{audit: {{{sandbox}}}}}\n"));
+    let change = world.submit();
+    let key = [("E2B_API_KEY", "the-key-of-the-tests")];
+    assert_eq!(
+        events(&world.dispatch_with(&key)).last().unwrap(),
+        "e2b:audit passed"
+    );
+    let job = world.job(&change, "e2b:audit");
+    assert_eq!(
+        job["evidence"]["summary"], "no known holes[coord: exit code 0]",
+        "{job}"
+    );
+    let seen = recorder.seen();
+    let raw = BASE64_STANDARD
+        .decode(seen[1]["base64"].as_str().unwrap())
+        .unwrap();
+    let start: Value = serde_json::from_slice(&raw[5..]).unwrap();
+    let process = &start["process"];
+    assert_eq!(process["args"], json!(["-l", "-c", "audit $COORD_HEAD"]));
+    assert_eq!(
+        (&process["envs"]["COORD_HEAD"], &process["envs"]["LEVEL"]),
+        (&json!(head), &json!("high")),
+        "{process}"
+    );
+
+    world.commit(&[("e2b/b", "b\n")]);
+    world.submit();
+    assert_eq!(
+        events(&world.dispatch_with(&key)).last().unwrap(),
+        "e2b:audit failed"
+    );
+    assert_eq!(
+        vendors(&["judge", recorder.log().to_str().unwrap()]),
+        "create Start kill create Start kill"
+    );
 }

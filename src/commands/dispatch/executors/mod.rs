@@ -1,6 +1,10 @@
 //! Who runs checks, one file each. Another one is another file, a line here, and a row of
 //! `coord.executors`.
 
+mod agentcore;
+mod e2b;
+mod github_actions;
+mod http;
 mod inline;
 mod local;
 mod shell;
@@ -19,7 +23,13 @@ use super::scratch::Scratch;
 pub type Read = fn(&Value) -> Result<Box<dyn Executor>, Wrong>;
 
 /// All there are.
-pub const ALL: [(&str, Read); 2] = [("inline", inline::read), ("local", local::read)];
+pub const ALL: [(&str, Read); 5] = [
+    ("inline", inline::read),
+    ("local", local::read),
+    ("github_actions", github_actions::read),
+    ("e2b", e2b::read),
+    ("agentcore", agentcore::read),
+];
 
 /// A run under way.
 pub type Running<'a> = Pin<Box<dyn Future<Output = Ended> + Send + 'a>>;
