@@ -128,10 +128,7 @@ impl World {
 
     /// Submits what is checked out; answers what it is called.
     fn submit(&self) -> String {
-        let answer = self.run(
-            &self.author,
-            &["--json", "verify", "submit", "--base", "main"],
-        );
+        let answer = self.run(&self.author, &["--json", "verify", "submit"]);
         let answer = answer.exits(0).json();
         answer["changeset"].as_str().unwrap().to_owned()
     }
@@ -1063,4 +1060,51 @@ fn a_command_runs_in_a_sandbox_of_e2b_that_is_ended_with_it() {
         vendors(&["judge", recorder.log().to_str().unwrap()]),
         "create Start kill create Start kill"
     );
+}
+
+#[test]
+fn the_configuration_of_the_reference_is_one() {
+    let world = World::new("reference");
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/verification.md"))
+            .unwrap();
+    let (_, text) = page.split_once("\n```yaml\n").unwrap();
+    let (text, _) = text.split_once("```").unwrap();
+    let mut text = text.to_owned();
+    for (there, here) in [
+        (
+            "/var/lib/coord/dispatch",
+            world.out("scratch").to_str().unwrap(),
+        ),
+        ("github.com/acme/app:", &format!("{}:", world.repo)),
+        ("/srv/checkouts/app", world.checkout().to_str().unwrap()),
+        ("cargo fmt --check", "echo as configured"),
+    ] {
+        assert!(text.contains(there), "{there}");
+        text = text.replace(there, here);
+    }
+    fs::write(world.out("dispatch.yaml"), text).unwrap();
+    world.commit(&[("other/a", "a\n")]);
+    let change = world.submit();
+    // Without its secrets it says which.
+    Ran::of(&mut world.dispatcher(&world.runner, &["--once"]))
+        .exits(2)
+        .says(&["the variable GITHUB_TOKEN is not set"]);
+    let names = [
+        "GITHUB_TOKEN",
+        "E2B_API_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    ];
+    let said = world.dispatch_with(&names.map(|name| (name, "the-secret-of-the-tests")));
+    assert_eq!(events(&said), ["inline running", "inline passed"]);
+    let job = world.job(&change, "inline");
+    assert!(
+        job["evidence"]["summary"]
+            .as_str()
+            .unwrap()
+            .contains("as configured"),
+        "{job}"
+    );
+    assert_eq!(world.status(&change)["state"], "verified");
 }

@@ -45,10 +45,10 @@ impl Recorder {
                 drop(all);
                 let mut head = format!("HTTP/1.1 {status} x\r\nconnection: close\r\n");
                 for (name, value) in headers {
-                    head.push_str(&format!("{name}: {value}\r\n"));
+                    head += &format!("{name}: {value}\r\n");
                 }
                 if status != 204 {
-                    head.push_str(&format!("content-length: {}\r\n", body.len()));
+                    head += &format!("content-length: {}\r\n", body.len());
                 }
                 // Who asked may be gone.
                 let _ = (&stream).write_all(head.as_bytes());

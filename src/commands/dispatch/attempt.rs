@@ -127,7 +127,7 @@ async fn perform(work: &Work) -> Ended {
 
 fn call(job: &Job) -> Map<String, Value> {
     Map::from_iter([
-        ("job".to_owned(), json!(job.job)),
+        ("job".to_owned(), json!(job.id)),
         ("attempt".to_owned(), job.attempt.into()),
     ])
 }
@@ -163,7 +163,7 @@ async fn renew(keeper: &Keeper, job: &Job, lease: &mut Lease) -> Option<Over> {
         Err(error) => {
             keeper
                 .voice
-                .warn(&format!("{}: its lease is not renewed: {error}", job.job));
+                .warn(&format!("{}: its lease is not renewed: {error}", job.id));
             None
         }
     }
@@ -175,6 +175,10 @@ async fn report(keeper: &Keeper, job: &Job, ended: &Ended, seconds: u64, until: 
     args.insert("status".to_owned(), ended.verdict.name().into());
     args.insert("evidence".to_owned(), ended.evidence(job, seconds));
     let key = uuid::Uuid::new_v4().to_string();
+    let mut until = until;
+    if keeper.stopping.is_cancelled() {
+        until = until.min(Instant::now() + PROMPT);
+    }
     loop {
         match keeper
             .client
@@ -191,7 +195,7 @@ async fn report(keeper: &Keeper, job: &Job, ended: &Ended, seconds: u64, until: 
             }
             // Evidence that is refused is no verdict; the job is given back, once.
             Err(rpc::Error::Problem(problem)) if problem.status < 500 => {
-                keeper.voice.warn(&format!("{}: {problem}", job.job));
+                keeper.voice.warn(&format!("{}: {problem}", job.id));
                 if matches!(ended.verdict, Verdict::Passed | Verdict::Failed) {
                     let refused = Ended::error(format!("its evidence was refused: {problem}"));
                     return Box::pin(report(keeper, job, &refused, seconds, until)).await;
@@ -201,7 +205,7 @@ async fn report(keeper: &Keeper, job: &Job, ended: &Ended, seconds: u64, until: 
             Err(error) if Instant::now() + PAUSE > until => {
                 keeper.voice.warn(&format!(
                     "{}: {} is not reported: {error}",
-                    job.job,
+                    job.id,
                     ended.verdict.name()
                 ));
                 return;

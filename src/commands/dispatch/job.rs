@@ -9,7 +9,8 @@ use crate::stack::clock;
 /// What `take_verification` answers.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Job {
-    pub job: String,
+    #[serde(rename = "job")]
+    pub id: String,
     pub attempt: i64,
     pub changeset: String,
     pub repo: String,

@@ -40,6 +40,21 @@ exec 3<&-
 if [ -n "$1" ]; then ulimit -v "$1" || exit 125; fi
 exec /bin/sh -c "$2""#;
 
+/// Whether this system's shell can set that limit, before anything depends on it.
+pub fn can_limit(memory_mb: u64) -> Result<(), String> {
+    let kilobytes = memory_mb.saturating_mul(1024).to_string();
+    let tried = std::process::Command::new("/bin/sh")
+        .args(["-c", "ulimit -v \"$1\"", "sh", &kilobytes])
+        .stdin(Stdio::null())
+        .output();
+    match tried {
+        Ok(output) if output.status.success() => Ok(()),
+        _ => Err(format!(
+            "memory_mb: /bin/sh cannot limit memory to {memory_mb} MB here (ulimit -v)"
+        )),
+    }
+}
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Came {
@@ -103,7 +118,7 @@ impl Log {
 
 /// A line for `/bin/sh` and what surrounds it.
 pub struct Line<'a> {
-    pub line: &'a str,
+    pub text: &'a str,
     pub dir: &'a Path,
     /// All of its environment.
     pub env: &'a [(String, String)],
@@ -121,7 +136,7 @@ impl Line<'_> {
         let memory = self.memory_mb.map(|mb| mb.saturating_mul(1024).to_string());
         let mut command = Command::new("/bin/sh");
         command
-            .args(["-c", LEADER, "sh", &memory.unwrap_or_default(), self.line])
+            .args(["-c", LEADER, "sh", &memory.unwrap_or_default(), self.text])
             .current_dir(self.dir)
             .env_clear()
             .envs(self.env.iter().cloned())

@@ -18,12 +18,14 @@ pub struct Scratch {
     dir: PathBuf,
 }
 
-/// A directory of one run. Whoever dies leaves it unlocked: [`Scratch::clean`] removes it.
+/// A directory of one run and a lock beside it, which is there first and gone last. Whoever
+/// dies leaves it unlocked: [`Scratch::clean`] removes both.
 #[derive(Debug)]
 pub struct Run {
     /// What marks its processes, too.
     pub name: String,
     dir: PathBuf,
+    /// Empty where nobody said yet.
     checkout: PathBuf,
     _lock: File,
 }
@@ -76,17 +78,18 @@ impl Scratch {
     pub fn run(&self, name: &str, checkout: &Path) -> io::Result<Run> {
         let name = format!("{name}-{}", uuid::Uuid::new_v4().simple());
         let dir = self.dir.join("runs").join(&name);
-        let _creating = self.lock()?;
+        let checkout = checkout.canonicalize()?;
+        let creating = self.lock()?;
+        let lock = open(&dir.with_extension("lock"))?;
+        lock.lock()?;
+        drop(creating);
         for below in ["", "home", "tmp"] {
             private(&dir.join(below))?;
         }
-        let checkout = checkout.canonicalize()?;
         fs::write(
             dir.join("checkout"),
             checkout.as_os_str().as_encoded_bytes(),
         )?;
-        let lock = open(&dir.join("lock"))?;
-        lock.lock()?;
         Ok(Run {
             name,
             dir,
@@ -101,11 +104,18 @@ impl Scratch {
         {
             let _looking = self.lock()?;
             for entry in fs::read_dir(self.dir.join("runs"))? {
-                let dir = entry?.path();
-                let lock = open(&dir.join("lock"))?;
+                let path = entry?.path();
+                if path.extension().is_none_or(|it| it != "lock") {
+                    continue;
+                }
+                // Another may be just removing it.
+                let Ok(lock) = File::open(&path) else {
+                    continue;
+                };
                 if lock.try_lock().is_err() {
                     continue;
                 }
+                let dir = path.with_extension("");
                 let checkout = fs::read_to_string(dir.join("checkout")).unwrap_or_default();
                 let name = dir.file_name().unwrap_or_default();
                 dead.push(Run {
@@ -159,13 +169,23 @@ impl Run {
     /// Ends what still runs, and removes the tree and everything else.
     pub async fn remove(self) {
         process::sweep(&self.name).await;
-        let tree = self.tree();
-        let args = ["worktree", "remove", "--force", "--force"].map(std::ffi::OsStr::new);
-        // It may never have been made, or be half gone.
-        let _ = git(&self.checkout, &[&args[..], &[tree.as_os_str()]].concat()).await;
-        if let Err(error) = fs::remove_dir_all(&self.dir) {
-            anstream::eprintln!("coord: cannot remove {}: {error}", self.dir.display());
+        if !self.checkout.as_os_str().is_empty() {
+            let tree = self.tree();
+            let args = ["worktree", "remove", "--force", "--force"].map(std::ffi::OsStr::new);
+            // It may never have been made, or be half gone.
+            let _ = git(&self.checkout, &[&args[..], &[tree.as_os_str()]].concat()).await;
         }
-        let _ = git(&self.checkout, &["worktree", "prune"]).await;
+        match fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                // What stays is looked at again by who starts next.
+                anstream::eprintln!("coord: cannot remove {}: {error}", self.dir.display());
+                return;
+            }
+            _ => {}
+        }
+        if !self.checkout.as_os_str().is_empty() {
+            let _ = git(&self.checkout, &["worktree", "prune"]).await;
+        }
+        let _ = fs::remove_file(self.dir.with_extension("lock"));
     }
 }

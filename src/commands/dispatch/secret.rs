@@ -18,13 +18,13 @@ impl Secret {
     /// The secret, read anew each time: it may have been rotated.
     pub fn read(&self) -> Result<String, String> {
         let found = match self {
-            Self::Env(name) => crate::settings::env(name).ok_or_else(|| "is not set".to_owned()),
-            Self::File(path) => std::fs::read_to_string(path).map_err(|error| error.to_string()),
+            Self::Env(name) => crate::settings::env(name).ok_or_else(|| " is not set".to_owned()),
+            Self::File(path) => std::fs::read_to_string(path).map_err(|error| format!(": {error}")),
         };
         match found.map(|text| text.trim().to_owned()) {
             Ok(secret) if secret.is_empty() => Err(format!("{} is empty", self.place())),
             Ok(secret) => Ok(secret),
-            Err(why) => Err(format!("{}: {why}", self.place())),
+            Err(why) => Err(format!("{}{why}", self.place())),
         }
     }
 

@@ -37,7 +37,7 @@ impl Voice {
     fn say(self, job: &Job, event: &str, style: Style, note: &str, answer: Value) {
         if self.json {
             let mut line = json!({
-                "event": event, "job": job.job, "attempt": job.attempt, "check": job.check(), "repo": job.repo,
+                "event": event, "job": job.id, "attempt": job.attempt, "check": job.check(), "repo": job.repo,
                 "changeset": job.changeset, "head": job.head, "note": note,
             });
             if !answer.is_null() {
@@ -47,7 +47,7 @@ impl Voice {
         }
         show::print(&format!(
             "{} {} {} {}\n",
-            styled(NAME, &job.job),
+            styled(NAME, &job.id),
             show::harmless(&job.check()),
             styled(style, event),
             styled(FAINT, show::harmless(note)),

@@ -1,4 +1,4 @@
-//! `agentcore:TARGET`: a runtime of Amazon Bedrock AgentCore is told of the job
+//! `agentcore:TARGET`: a runtime of Amazon's `AgentCore` is told of the job
 //! (`InvokeAgentRuntime`), and answers its verdict; or it answers none and tells it by
 //! `webhook_agentcore`.
 
@@ -96,7 +96,7 @@ impl Runtime {
     fn call(&self, work: &Work, base: &str) -> Result<RequestBuilder, String> {
         let job = &work.job;
         let body = json!({
-            "job": job.job, "attempt": job.attempt, "changeset": job.changeset, "check": job.check(), "repo": job.repo,
+            "job": job.id, "attempt": job.attempt, "changeset": job.changeset, "check": job.check(), "repo": job.repo,
             "base": base, "head": job.head, "branch": job.branch, "task": job.task, "author": job.author,
             "changed_paths": job.changed_paths, "timeout_seconds": job.timeout_seconds,
         })
@@ -180,13 +180,11 @@ impl Executor for Agentcore {
             if !reply.status.is_success() {
                 return Ended::error(reply.refusal(WHO));
             }
-            match verdict(&reply.body, &work.job.head) {
-                Some(ended) => ended,
-                None => {
-                    http::elsewhere(&work.stop).await;
-                    Ended::error("stopped")
-                }
+            if let Some(ended) = verdict(&reply.body, &work.job.head) {
+                return ended;
             }
+            http::elsewhere(&work.stop).await;
+            Ended::error("stopped")
         })
     }
 }

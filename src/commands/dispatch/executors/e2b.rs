@@ -11,7 +11,7 @@ use reqwest::{Client, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::http::{self, PROMPT};
+use super::http::{self, GOODBYE, PROMPT};
 use super::{Executor, Running, Work, spoken, target};
 use crate::commands::dispatch::config::{Wrong, targets};
 use crate::commands::dispatch::job::{Ended, Verdict, last};
@@ -28,7 +28,7 @@ const MESSAGE: usize = 64 << 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sandbox {
+struct Target {
     template: String,
     api_key: Secret,
     command: String,
@@ -44,13 +44,13 @@ fn api() -> String {
     "https://api.e2b.app".to_owned()
 }
 
-struct E2b(BTreeMap<String, Sandbox>);
+struct E2b(BTreeMap<String, Target>);
 
 pub fn read(section: &Value) -> Result<Box<dyn Executor>, Wrong> {
-    let sandboxes = targets(section, |_, sandbox: &Sandbox| {
-        sandbox.api_key.read().map(drop)
+    let targets = targets(section, |_, target: &Target| {
+        target.api_key.read().map(drop)
     })?;
-    Ok(Box::new(E2b(sandboxes)))
+    Ok(Box::new(E2b(targets)))
 }
 
 impl Executor for E2b {
@@ -68,7 +68,7 @@ impl Executor for E2b {
     }
 }
 
-impl Sandbox {
+impl Target {
     async fn run(&self, work: &Work, base: &str) -> Result<Ended, String> {
         let http = http::client()?;
         let key = self.api_key.read()?;
@@ -82,7 +82,7 @@ impl Sandbox {
                 // Should nobody be left to end it.
                 "timeout": work.job.timeout_seconds + 60,
                 "secure": true,
-                "metadata": {"coord_job": work.job.job, "coord_repo": work.job.repo},
+                "metadata": {"coord_job": work.job.id, "coord_repo": work.job.repo},
             }));
         let reply = http::send(WHO, &create, &work.stop).await?;
         let Some(id) = reply.body["sandboxID"]
@@ -91,14 +91,12 @@ impl Sandbox {
         else {
             return Err(reply.refusal(WHO));
         };
-        let ended = tokio::select! {
-            ended = self.command(&http, &reply.body, id, work, base) => ended,
-            () = work.stop.cancelled() => Err("stopped".to_owned()),
-        };
+        let command = self.command(&http, &reply.body, id, work, base);
+        let ended = http::unless(&work.stop, command).await;
         let end = http
             .delete(format!("{root}/sandboxes/{id}"))
             .header("x-api-key", &key)
-            .timeout(PROMPT);
+            .timeout(GOODBYE);
         // Without it the sandbox ends by itself when its time is up.
         let _ = end.send().await;
         ended

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::http::{self, PROMPT, Reply};
+use super::http::{self, GOODBYE, PROMPT, Reply};
 use super::{Executor, Running, Work, spoken, target};
 use crate::commands::dispatch::config::{Wrong, targets};
 use crate::commands::dispatch::job::{Ended, Verdict};
@@ -110,7 +110,7 @@ impl Api {
             .call(Method::POST, &["workflows", file, "dispatches"])
             .json(&json!({
                 "ref": branch,
-                "inputs": {"job": job.job, "attempt": job.attempt.to_string(), "head": job.head},
+                "inputs": {"job": job.id, "attempt": job.attempt.to_string(), "head": job.head},
                 "return_run_details": true,
             }));
         let reply = http::send(WHO, &start, &work.stop).await?;
@@ -129,7 +129,7 @@ impl Api {
         if work.stop.is_cancelled() || ended.is_err() {
             // Nobody waits for it any more; it may have ended by itself.
             let cancel = self.call(Method::POST, &["runs", &run.to_string(), "cancel"]);
-            let _ = cancel.send().await;
+            let _ = cancel.timeout(GOODBYE).send().await;
         }
         ended
     }

@@ -17,6 +17,9 @@ const MOST: u64 = 3600;
 /// For an answer that should come at once.
 pub const PROMPT: Duration = Duration::from_mins(1);
 
+/// For a last word: nobody waits for long when a run was stopped.
+pub const GOODBYE: Duration = Duration::from_secs(10);
+
 /// An answer, read whole.
 pub struct Reply {
     pub status: StatusCode,
@@ -94,6 +97,17 @@ fn later(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
         spent.then(|| number("x-ratelimit-reset").map(|reset| reset.saturating_sub(now) + 1))?
     })?;
     Some(Duration::from_secs(seconds.clamp(1, MOST)))
+}
+
+/// What comes of it, unless the run is stopped before.
+pub async fn unless<T>(
+    stop: &CancellationToken,
+    run: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    tokio::select! {
+        ended = run => ended,
+        () = stop.cancelled() => Err("stopped".to_owned()),
+    }
 }
 
 /// Waits until nobody waits for the run any more: its verdict comes by a webhook.

@@ -62,14 +62,14 @@ pub struct Work {
 impl Work {
     /// The name of its log, and of what else is its own.
     pub fn name(&self) -> String {
-        format!("{}-{}", self.job.job, self.job.attempt)
+        format!("{}-{}", self.job.id, self.job.attempt)
     }
 
     /// What a check is told about the change.
     pub fn facts(&self, base: &str) -> Vec<(String, String)> {
         let job = &self.job;
         [
-            ("COORD_JOB", &*job.job),
+            ("COORD_JOB", &*job.id),
             ("COORD_CHANGESET", &job.changeset),
             ("COORD_REPO", &job.repo),
             ("COORD_BASE", base),

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Work;
 use crate::commands::dispatch::config::Wrong;
 use crate::commands::dispatch::job::{Ended, Verdict, last};
-use crate::commands::dispatch::process::{Came, Line, Log};
+use crate::commands::dispatch::process::{self, Came, Line, Log};
 use crate::commands::dispatch::scratch::Run;
 
 /// Commands and their limits.
@@ -46,7 +46,7 @@ impl Shell {
             Some(name) => Err(format!(
                 "{name} stays with the dispatcher: a check runs what the author of a change wrote"
             )),
-            None => Ok(()),
+            None => self.memory_mb.map_or(Ok(()), process::can_limit),
         }
     }
 
@@ -88,7 +88,7 @@ impl Shell {
         {
             log.write(format!("$ {line}\n").as_bytes());
             let line = Line {
-                line,
+                text: line,
                 dir: &tree,
                 env: &env,
                 mark: &run.name,
