@@ -1108,3 +1108,33 @@ fn the_configuration_of_the_reference_is_one() {
     );
     assert_eq!(world.status(&change)["state"], "verified");
 }
+
+#[test]
+fn as_many_run_at_once_as_is_said() {
+    let world = World::new("many");
+    let configure = |command: &str| {
+        world.configure(&format!(
+            "    local: {{unit: {{commands: [\"{command}\"], timeout_seconds: 120, env: {{OUT: {}}}}}}}\n",
+            world.dir.path().display()
+        ));
+    };
+    let submit = |name: &str| {
+        git(&world.checkout(), &["checkout", "-q", "-B", name, "main"]);
+        world.commit(&[("unit/a", name)]);
+        world.submit()
+    };
+    let run = |jobs: &str, changes: &[String]| {
+        let ran =
+            Ran::of(&mut world.dispatcher(&world.runner, &["--once", "--jobs", jobs])).exits(0);
+        for change in changes {
+            assert_eq!(world.status(change)["state"], "verified", "{}", ran.out());
+        }
+        world.is_clean();
+    };
+    // Each waits for the others to be there.
+    configure("echo >> $OUT/began; until [ $(wc -l < $OUT/began) -ge 4 ]; do sleep 0.1; done");
+    run("4", &["a", "b", "c", "d"].map(submit));
+    // Each would find the others.
+    configure("mkdir $OUT/alone && sleep 0.3 && rmdir $OUT/alone");
+    run("1", &["e", "f", "g"].map(submit));
+}
