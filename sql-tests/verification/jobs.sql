@@ -67,12 +67,15 @@ select is(tests.report(tests.job(tests.c('one'), 'inline'), 'passed', tests.evid
 select is(tests.refusal(format('report_verification(%L, %L, %L, 1)', 'V-999999', 'passed', tests.evidence('one')), 'dispatcher'), 'job_not_found', 'no job');
 select is(tests.pick(tests.report(tests.job(tests.c('one'), 'inline'), 'passed', tests.evidence('one')), 'outcome', 'state', 'changeset_state'), 'recorded passed pending', 'a verdict');
 select is(tests.report(tests.job(tests.c('one'), 'inline'), 'failed', tests.evidence('one')) ->> 'outcome', 'already_done', 'is the last');
-select is(tests.pick(tests.d('take_verification(''{github_actions,local}'')'), 'executor', 'target'), 'github_actions ci.yml', 'then the next tier');
+select is(tests.pick(tests.d('take_verification(''{github_actions:release.yml,github_actions:,local}'')'), 'outcome', 'waiting'), 'none 1', 'a target that this dispatcher does not run is left to others');
+select is(tests.refusal('take_verification(''{nothing:ci.yml}'')', 'dispatcher'), 'argument_invalid', 'no executor');
+select is(tests.pick(tests.d('take_verification(''{github_actions:ci.yml,local}'')'), 'executor', 'target'), 'github_actions ci.yml', 'then the next tier');
 select is(tests.report(tests.job(tests.c('one'), 'github_actions:ci.yml'), 'passed', tests.evidence('one', '{"token": "abc"}')) ->> 'outcome', 'recorded', 'passes too');
 select is(evidence ->> 'token', '[redacted]', 'without its secrets') from coord.verification_jobs where executor = 'github_actions';
 
 -- Attempts that come to nothing.
-select is(tests.d('take_verification(''{local}'')') ->> 'attempt', '1', 'the last tier');
+select is(tests.d('take_verification(''{local:x}'')') ->> 'outcome', 'none', 'without a target it is');
+select is(tests.d('take_verification(''{local:}'')') ->> 'attempt', '1', 'the last tier');
 select is(tests.pick(tests.report(tests.job(tests.c('one'), 'local'), 'error', '{"summary": "no disk"}'), 'outcome', 'state', 'attempt', 'max_attempts'), 'retrying error 1 2', 'could not be run');
 select is(tests.d('take_verification(''{local}'')') ->> 'outcome', 'none', 'backs off');
 select tests.pass(60);

@@ -9,6 +9,7 @@ pub mod call;
 mod completions;
 mod compose_env;
 mod demo;
+mod dispatch;
 mod doctor;
 mod down;
 mod env;
@@ -30,6 +31,7 @@ mod status;
 mod token;
 mod top;
 mod up;
+mod verify;
 mod work;
 
 use std::path::PathBuf;
@@ -69,6 +71,10 @@ pub enum Command {
     Github(github::Args),
     /// Queue, claim and finish tasks
     Work(work::Args),
+    /// Have changes verified, see how far they are, decide what takes a person
+    Verify(verify::Args),
+    /// Run the checks of changes, as a file of yours says
+    Dispatch(dispatch::Args),
     /// Leave for others how things stand, and read what they left
     Handoff(handoff::Args),
     /// Watch agents, locks, queue and refusals, live
@@ -121,6 +127,8 @@ pub async fn run(command: Command, global: &Global) -> Result<Exit, Error> {
         Command::Lock(args) => lock::run(args, global).await,
         Command::Github(args) => github::run(args, global).await,
         Command::Work(args) => work::run(args, global).await,
+        Command::Verify(args) => verify::run(args, global).await,
+        Command::Dispatch(args) => dispatch::run(args, global).await,
         Command::Top(args) => top::run(&args, global).await,
         Command::Handoff(args) => handoff::run(args, global).await,
         Command::Mem(args) => mem::run(args, global).await,

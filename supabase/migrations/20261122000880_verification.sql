@@ -836,6 +836,8 @@ as $$
 declare
   v_call coord.call := coord.open_call('take_verification', jsonb_build_object('repo', p_repo, 'executors', p_executors, 'lease_seconds', p_lease_seconds));
   v_lease integer := coalesce(p_lease_seconds, 900);
+  -- local is all of it, local:integration that target alone, local: what has no target.
+  v_names text[] := array(select distinct split_part(e, ':', 1) from unnest(p_executors) e);
   v_now timestamptz;
   v_job coord.verification_jobs;
   v_changeset coord.changesets;
@@ -847,7 +849,7 @@ begin
   elsif v_lease not between 60 and 28800 then
     perform coord.fail('lease_out_of_range', format('%s is not between 60 and 28800', v_lease));
   end if;
-  select e into v_text from unnest(p_executors) e where not exists (select from coord.executors k where k.name = e and k.taken) limit 1;
+  select e into v_text from unnest(v_names) e where not exists (select from coord.executors k where k.name = e and k.taken) limit 1;
   if found then
     perform coord.fail('argument_invalid', format('%s is not taken by anybody; executors are: %s', quote_literal(left(v_text, 50)),
       (select string_agg(k.name, ', ' order by k.name) from coord.executors k where k.taken)));
@@ -862,7 +864,8 @@ begin
   perform coord.reclaim_verifications(v_call.repo, 5);
   v_now := clock_timestamp();
   select * into v_job from coord.verification_jobs j
-  where j.executor = any (p_executors) and j.state in ('pending', 'error', 'timed_out') and (j.next_at is null or j.next_at <= v_now)
+  where j.executor = any (v_names) and j.state in ('pending', 'error', 'timed_out') and (j.next_at is null or j.next_at <= v_now)
+    and (j.executor = any (p_executors) or j.executor || ':' || coalesce(j.target, '') = any (p_executors))
     and (v_call.repo is null or j.repo = v_call.repo) and j.author <> v_call.agent
     and not exists (select from coord.verification_jobs o where o.changeset = j.changeset and o.tier < j.tier and o.state <> 'passed')
   order by j.number limit 1
@@ -870,7 +873,8 @@ begin
   if not found then
     return coord.close_call(v_call, false, 'none', jsonb_build_object('retry_after_seconds', 5, 'waiting', (
         select count(*) from (select from coord.verification_jobs j
-          where j.executor = any (p_executors) and j.state in ('pending', 'error', 'timed_out') and (v_call.repo is null or j.repo = v_call.repo) limit 1000) w),
+          where j.executor = any (v_names) and j.state in ('pending', 'error', 'timed_out')
+            and (j.executor = any (p_executors) or j.executor || ':' || coalesce(j.target, '') = any (p_executors)) and (v_call.repo is null or j.repo = v_call.repo) limit 1000) w),
       'next', 'Nothing to run now: what waits needs lower tiers first, backs off, or is your own.'), p_audited => false);
   end if;
   v_now := clock_timestamp();
@@ -1182,7 +1186,7 @@ comment on domain coord_v1.changeset_id is $$As C-17.$$;
 create domain coord_v1.job_id as text;
 comment on domain coord_v1.job_id is $$As V-17.$$;
 create domain coord_v1.executor_list as text[];
-comment on domain coord_v1.executor_list is $$What you can run: inline, local, github_actions, e2b, agentcore.
+comment on domain coord_v1.executor_list is $$What you can run: inline, local, github_actions, e2b, agentcore; of one, local:integration is that target alone.
 @schema {"minItems": 1}$$;
 create domain coord_v1.verdict as text;
 comment on domain coord_v1.verdict is $$error: it could not be run.

@@ -16,6 +16,7 @@ pub mod agents;
 pub mod cli;
 pub mod hosted;
 pub mod mcp;
+pub mod recorder;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
