@@ -903,11 +903,12 @@ fn a_workflow_that_is_not_asked_for_tells_its_verdict_by_webhook() {
         });
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
         let signature = aws_lc_rs::hmac::sign(&key, body.to_string().as_bytes());
-        let hex = signature
+        let hex: Vec<_> = signature
             .as_ref()
             .iter()
             .map(|byte| format!("{byte:02x}"))
-            .collect::<String>();
+            .collect();
+        let hex = hex.concat();
         let headers = [
             ("x-hub-signature-256", format!("sha256={hex}")),
             ("x-github-event", "workflow_run".to_owned()),
