@@ -903,11 +903,12 @@ fn a_workflow_that_is_not_asked_for_tells_its_verdict_by_webhook() {
         });
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
         let signature = aws_lc_rs::hmac::sign(&key, body.to_string().as_bytes());
-        let hex = signature
+        let hex: Vec<_> = signature
             .as_ref()
             .iter()
             .map(|byte| format!("{byte:02x}"))
-            .collect::<String>();
+            .collect();
+        let hex = hex.concat();
         let headers = [
             ("x-hub-signature-256", format!("sha256={hex}")),
             ("x-github-event", "workflow_run".to_owned()),
@@ -1137,4 +1138,31 @@ fn as_many_run_at_once_as_is_said() {
     // Each would find the others.
     configure("mkdir $OUT/alone && sleep 0.3 && rmdir $OUT/alone");
     run("1", &["e", "f", "g"].map(submit));
+}
+
+#[test]
+fn a_run_ends_when_a_newer_head_takes_the_place_of_its_change() {
+    let world = World::new("newer");
+    world.configure(&format!(
+        "    local:\n      unit:\n        commands: [\"[ -e $OUT/gate ] || {{ echo $$ > $OUT/pid; sleep 999; }}\"]\n        env: {{OUT: {}}}\n",
+        world.dir.path().display()
+    ));
+    world.commit(&[("unit/a", "a\n")]);
+    let old = world.submit();
+    std::thread::scope(|scope| {
+        let dispatcher = scope.spawn(|| {
+            let args = ["--once", "--lease", "60", "--jobs", "1"];
+            Ran::of(&mut world.dispatcher(&world.runner, &args)).exits(0)
+        });
+        let command = pid(&world.out("pid"));
+        fs::write(world.out("gate"), "").unwrap();
+        world.commit(&[("unit/a", "b\n")]);
+        let new = world.submit();
+        let ran = dispatcher.join().unwrap();
+        ran.says(&["\"event\":\"dropped\"", "\"note\":\"cancelled\""]);
+        assert!(!lives(command));
+        assert_eq!(world.status(&old)["superseded_by"], json!(new));
+        assert_eq!(world.status(&new)["state"], "verified");
+    });
+    world.is_clean();
 }

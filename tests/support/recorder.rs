@@ -43,16 +43,21 @@ impl Recorder {
                 let (status, headers, body) = answer(all.len(), &request);
                 all.push(request);
                 drop(all);
-                let mut head = format!("HTTP/1.1 {status} x\r\nconnection: close\r\n");
-                for (name, value) in headers {
-                    head += &format!("{name}: {value}\r\n");
-                }
+                let mut head = vec![
+                    format!("HTTP/1.1 {status} x"),
+                    "connection: close".to_owned(),
+                ];
+                head.extend(
+                    headers
+                        .iter()
+                        .map(|(name, value)| format!("{name}: {value}")),
+                );
                 if status != 204 {
-                    head += &format!("content-length: {}\r\n", body.len());
+                    head.push(format!("content-length: {}", body.len()));
                 }
+                let head = head.join("\r\n") + "\r\n\r\n";
                 // Who asked may be gone.
                 let _ = (&stream).write_all(head.as_bytes());
-                let _ = (&stream).write_all(b"\r\n");
                 let _ = (&stream).write_all(&body);
             }
         });
