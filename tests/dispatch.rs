@@ -23,7 +23,7 @@ use tempfile::TempDir;
 const POLICIES: &str = r#"
 verification:
   unit: {paths: ["unit/"], tier: 2, executors: ["local:unit"], timeout_seconds: 600}
-  slow: {paths: ["slow/"], tier: 2, executors: ["local:slow"], timeout_seconds: 10}
+  slow: {paths: ["slow/"], tier: 2, executors: ["local:slow"], timeout_seconds: 20}
   memory: {paths: ["memory/"], tier: 2, executors: ["local:roomy"]}
   narrow: {paths: ["memory/"], tier: 3, executors: ["local:narrow"]}
   alone: {paths: ["alone/"], tier: 2, executors: ["local"]}
@@ -408,7 +408,7 @@ fn a_run_that_takes_too_long_ends_with_all_that_it_started() {
     assert_eq!(job["state"], "timed_out", "{job}");
     let why = job["history"][0]["why"].as_str().unwrap();
     assert!(
-        why.starts_with("it took longer than 10 seconds") && why.contains("hold on"),
+        why.starts_with("it took longer than 20 seconds") && why.contains("hold on"),
         "{job}"
     );
     world.is_clean();

@@ -48,9 +48,23 @@ pub async fn attend(keeper: Arc<Keeper>, work: Work, taken: Instant) {
         until: taken + Duration::from_secs(job.seconds_left),
     };
     let (ended, over) = run(&keeper, &work, taken, &mut lease).await;
-    let ended = match over {
-        Some(Over::Lost(why)) => return keeper.voice.tell(job, "dropped", &why),
-        Some(Over::Stopping) => Ended::error("the dispatcher was stopped"),
+    match verdict(job, ended, over) {
+        Ok(ended) => {
+            let seconds = taken.elapsed().as_secs();
+            report(&keeper, job, &ended, seconds, lease.until).await;
+        }
+        Err(why) => keeper.voice.tell(job, "dropped", &why),
+    }
+    if let Some(run) = work.left.lock().await.take() {
+        run.remove().await;
+    }
+}
+
+/// What is reported, or why nothing is.
+fn verdict(job: &Job, ended: Option<Ended>, over: Option<Over>) -> Result<Ended, String> {
+    match over {
+        Some(Over::Lost(why)) => Err(why),
+        Some(Over::Stopping) => Ok(Ended::error("the dispatcher was stopped")),
         Some(Over::TimedOut) => {
             let mut late = ended.unwrap_or_else(|| Ended::error(""));
             late.verdict = Verdict::TimedOut;
@@ -58,11 +72,10 @@ pub async fn attend(keeper: Arc<Keeper>, work: Work, taken: Instant) {
                 "it took longer than {} seconds: {}",
                 job.timeout_seconds, late.summary
             );
-            late
+            Ok(late)
         }
-        None => ended.unwrap_or_else(|| Ended::error("the run ended without a word")),
-    };
-    report(&keeper, job, &ended, taken.elapsed().as_secs(), lease.until).await;
+        None => Ok(ended.unwrap_or_else(|| Ended::error("the run ended without a word"))),
+    }
 }
 
 struct Lease {
@@ -82,9 +95,9 @@ async fn run(
         // Beside this, so that no slow renewal holds it up.
         tokio::spawn(async move { perform(&work).await })
     };
-    // A little earlier than the database would say so itself.
+    // Earlier than the database would say so itself: the run is ended and told of by then.
     let whole = Duration::from_secs(job.timeout_seconds);
-    let late = taken + whole.saturating_sub((whole / 10).min(Duration::from_secs(5)));
+    let late = taken + whole.saturating_sub((whole / 4).min(Duration::from_secs(10)));
     let third = Duration::from_secs((keeper.lease_seconds / 3).max(1));
     let mut renewal = interval_at(taken + third, third);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -233,6 +234,7 @@ impl Dispatcher {
             scratch: Arc::clone(&self.scratch),
             log_url: self.log_url.clone(),
             stop: CancellationToken::new(),
+            left: Mutex::default(),
         };
         let keeper = Arc::clone(&self.keeper);
         self.running.spawn(async move {

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub const MARK: &str = "COORD_DISPATCH_RUN";
 
 /// Between being asked to end and being ended.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(2);
 
 /// More is not written into one log.
 const LOG: usize = 32 << 20;

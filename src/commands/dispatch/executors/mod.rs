@@ -13,11 +13,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Repo, Wrong};
 use super::job::{Ended, Job};
-use super::scratch::Scratch;
+use super::scratch::{Run, Scratch};
 
 /// An executor's section of the configuration, read and checked.
 pub type Read = fn(&Value) -> Result<Box<dyn Executor>, Wrong>;
@@ -57,6 +58,8 @@ pub struct Work {
     pub log_url: Option<String>,
     /// Says that nobody waits for the run any more.
     pub stop: CancellationToken,
+    /// What is to be removed once the verdict is reported, which does not wait for that.
+    pub left: Mutex<Option<Run>>,
 }
 
 impl Work {

@@ -63,7 +63,8 @@ impl Shell {
             Ok(()) => self.attend(work, base, &run, built_in).await,
             Err(why) => Ok(Ended::error(why)),
         };
-        run.remove().await;
+        process::sweep(&run.name).await;
+        *work.left.lock().await = Some(run);
         ended.unwrap_or_else(|error| Ended::error(format!("it could not be run: {error}")))
     }
 
