@@ -213,7 +213,7 @@ declare
   v_kinds text[];
   v_count integer;
   v_seen integer := 0;
-  v_found text[] := '{}';
+  v_found text[] := array[]::text[];
 begin
   -- In parts that overlap by the longest secret: on a quarter of a megabyte that is full of
   -- passwords this expression takes half a second. The first 200 that look like one count.
