@@ -13,7 +13,7 @@ return '{"severity": "ask", "when": {"program": "frob"}, "remedy": "Do not.", "m
 insert into wrong values ('{}', null), ('{"severity": "maybe"}', 'severity: this is log_only, warn, ask or deny'), ('{"remedy": ""}', 'remedy: a rule says what to do instead, in at most 500 characters'), ('{"colour": 1}', 'colour: no such key'),
   ('{"when": {"programm": "x"}}', 'when/programm: no such key'), ('{"when": {}}', 'when: this is a mapping of conditions, or a list of such'), ('{"when": {"program": 1}}', 'when/program: this is a text or a list of texts'), ('{"matches": []}', 'matches: this is a list of at least one text'),
   ('{"passes": [1]}', 'passes: this is a list of at least one text'), ('{"max_trust": 5}', 'max_trust: trust is 0 to 4'), ('{"matches": ["frob x", "grob x"]}', 'must match, and does not: grob x'), ('{"passes": ["frob y"]}', 'must not match, and does: frob y'),
-  ('{"when": {"text": "(frob"}}', 'when/text: invalid regular expression: parentheses () not balanced'), ('{"when": {"text": "(f)rob\\1"}}', 'when/text: a regular expression has no back-references'), ('{"when": {"program": "frob", "text": "frob x"}}', null);
+  ('{"when": {"text": "(frob"}}', 'when/text: invalid regular expression: parentheses () not balanced'), ('{"when": {"text": "(f)rob\\1"}}', 'when/text: a regular expression has no back-references'), ('{"when": {"text": "(?x)frob x"}}', 'when/text: a regular expression begins with no options; the case of letters never counts'), ('{"when": {"program": "frob", "text": "frob x"}}', null);
 select is((coord.rule_problems('a.b', tests.rule(spec)))[1], problem, coalesce(problem, spec::text || ' is a rule')) from wrong;
 select matches((coord.rule_problems('a.b', tests.rule('{"when": {"text": "(a|aa|b)*(a|b)*(a+b*)*c(a|b)*(d.*e|f.*g)*h.{0,200}k.{0,200}m"}, "matches": ["ach"]}')))[1], '64 kB|must match', 'nor a slow one');
 select is(tests.pick(tests.as_agent('agent-a', format('coord_v1.test_guardrail_rule(%L)', tests.rule('{"id": "a.b"}'))), 'holds', 'problems', 'examples'), 'true [] 2', 'anybody may try one');
@@ -69,6 +69,17 @@ select is(tests.under(profile, command), answer, format('%s: %s', profile, comma
   ('low', 'git reset --hard', 'ask git.discard_changes'), ('high', 'git push -f', 'deny git.force_push'), ('warned', 'git push -f', 'warn git.force_push'), ('warned', 'ls', 'allow -'), ('warned', '$X', 'warn reader.unreadable'), ('logged', '$X', 'allow reader.unreadable'),
   ('logged', 'git push -f', 'allow git.force_push'), ('warned', 'rm -rf /', 'deny filesystem.wipe'), ('logged', 'rm -rf ~', 'deny filesystem.wipe'), ('high', 'rm -rf /', 'deny filesystem.wipe'), ('low', '"', 'ask reader.unreadable')) v (profile, command, answer);
 select is(tests.as_operator($$coord_v1.check_guardrails('rm -rf /')$$) ->> 'decision', 'deny', 'an operator is bound as well');
+
+-- Many regular expressions are tried in groups, and find what they found.
+select is(tests.apply((select jsonb_object_agg('own.many' || n, jsonb_build_object('severity', 'deny', 'when', jsonb_build_object('text', format('(zap%s|^zop%s$)', n, n)), 'remedy', 'Do not.',
+  'matches', jsonb_build_array('x zap' || n), 'passes', jsonb_build_array('zup'))) from generate_series(1000, 1099) n)) ->> 'outcome', 'applied', 'a hundred more');
+select cmp_ok((select count(distinct coalesce(k.group_pattern, k.pattern)) from coord.guardrail_conditions k), '<=', 24::bigint, 'few are tried on each command');
+select is((select count(*) from generate_series(1000, 1099) n where tests.judged('x zap' || n) = 'deny own.many' || n and tests.judged('ZOP' || n) = 'deny own.many' || n), 100::bigint, 'each is found');
+select is(tests.judged('x zap999'), 'allow -', 'and nothing else');
+select isnt(tests.place_of((select jsonb_object_agg('own.many' || n, jsonb_build_object('severity', 'deny', 'when', jsonb_build_object('text', 'zap' || n), 'remedy', 'Do not.',
+  'matches', jsonb_build_array('x zap' || n), 'passes', jsonb_build_array('zup'))) from generate_series(1000, 1240) n)), 'accepted', 'but not any number');
+select is(tests.apply('{}') ->> 'outcome', 'applied', 'without them');
+select is((select count(k.group_pattern) from coord.guardrail_conditions k), 0::bigint, 'nothing is grouped');
 
 select * from finish();
 rollback;

@@ -90,9 +90,11 @@ create table coord.guardrail_conditions (
   does text[],
   not_does text[],
   pattern text,
+  group_pattern text,
   primary key (rule, number, program)
 );
 comment on table coord.guardrail_conditions is 'What rules come to: a condition in a row for each program that it is about; a column that is null asks nothing.';
+comment on column coord.guardrail_conditions.group_pattern is 'Where there are many patterns: what finds any of its group, so that few are tried on a command.';
 create index guardrail_conditions_by_program on coord.guardrail_conditions (program);
 
 create table coord.guardrail_checks (
@@ -342,6 +344,7 @@ return p_condition.program = any (p_command.names)
   and not coalesce(p_condition.not_sources && p_command.sources, false)
   and not coalesce(p_condition.not_does && p_command.does, false)
   and not coalesce(p_command.list like any (p_condition.not_operands), false)
+  and (p_condition.group_pattern is null or p_command.line ~* p_condition.group_pattern)
   and (p_condition.pattern is null or p_command.line ~* p_condition.pattern);
 comment on function coord.holds is 'Whether a condition holds for a command.';
 
@@ -580,6 +583,8 @@ begin
     return array['when/text: a regular expression has at most 500 characters'];
   elsif p_pattern ~ '\\[1-9]' then
     return array['when/text: a regular expression has no back-references'];
+  elsif p_pattern ~ '^(\*\*\*|\(\?[a-z]+\))' then
+    return array['when/text: a regular expression begins with no options; the case of letters never counts'];
   end if;
   foreach v_probe in array array[repeat('a', 65536), repeat('a b/-', 13107), repeat('git push --force ', 3855)] loop
     -- Once to compile it; and the machine may be busy, so the better of two.
@@ -620,12 +625,34 @@ begin
     profiles = excluded.profiles, max_trust = excluded.max_trust, matches = excluded.matches, passes = excluded.passes, spec = excluded.spec, declared = excluded.declared,
     revision = excluded.revision, changed_at = clock_timestamp(), changed_by = excluded.changed_by;
   insert into coord.guardrail_conditions select * from coord.conditions(p_id, v_spec -> 'when');
-  if (select count(distinct k.pattern) from coord.guardrail_conditions k join coord.guardrail_rules r on r.id = k.rule where r.enabled) > 24 then
-    perform coord.fail('rule_invalid', format('%s: when/text: 24 regular expressions are in use already', p_id));
-  end if;
 end
 $$;
 comment on function coord.store_rule is 'Stores a rule that holds, with what it comes to.';
+
+create function coord.group_patterns() returns void
+language plpgsql
+as $$
+declare
+  -- PostgreSQL keeps 32 compiled expressions a connection, and compiling costs more than matching.
+  c_most constant integer := 24;
+  c_groups constant integer := 16;
+  v_patterns text[] := array(
+    select distinct k.pattern from coord.guardrail_conditions k join coord.guardrail_rules r on r.id = k.rule
+    where r.enabled and not r.catastrophic and k.pattern is not null order by 1);
+begin
+  if cardinality(v_patterns) > 240 then
+    perform coord.fail('rule_invalid', 'when/text: more than 240 regular expressions');
+  end if;
+  update coord.guardrail_conditions k set group_pattern = g.whole
+  from (
+    select p.pattern, case when cardinality(v_patterns) > c_most then string_agg('(?:' || p.pattern || ')', '|') over (partition by p.n % c_groups) end as whole
+    from unnest(v_patterns) with ordinality p (pattern, n)
+  ) g
+  where g.pattern = k.pattern and k.group_pattern is distinct from g.whole
+    and not exists (select from coord.guardrail_rules r where r.id = k.rule and r.catastrophic);
+end
+$$;
+comment on function coord.group_patterns is 'Puts patterns together, where there are more than can be kept compiled.';
 
 create function coord.store_builtin(p_id text, p_severity text, p_when jsonb, p_remedy text, p_matches text[], p_passes text[]) returns void
 language sql
@@ -1106,6 +1133,7 @@ begin
       perform coord.store_rule(v_change.id, (select r.spec from coord.guardrail_rules r where r.id = v_change.id), v_change.declared, false, p_by);
     end if;
   end loop;
+  perform coord.group_patterns();
 end
 $$;
 comment on function coord.apply_guardrails is 'Makes the rules what a configuration says of them.';
