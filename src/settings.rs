@@ -120,7 +120,13 @@ impl Global {
         }
         let user = env("XDG_CACHE_HOME")
             .map(PathBuf::from)
-            .or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".cache")));
+            // Nobody's home that is not there is made.
+            .or_else(|| {
+                env("HOME")
+                    .map(PathBuf::from)
+                    .filter(|home| home.is_dir())
+                    .map(|home| home.join(".cache"))
+            });
         places.extend(user.map(|user| user.join("coord")));
         places
     }

@@ -789,8 +789,9 @@ fn what_is_exported_comes_out_of_another_stack_the_same() {
         std::fs::write(&wrong, text).unwrap();
         says(&operator(2, &format!("import {wrong}")), &[why]);
     }
+    let missing = path("missing");
     says(
-        &operator(2, "import /nonexistent"),
-        &["cannot read /nonexistent"],
+        &operator(2, &format!("import {missing}")),
+        &[&format!("cannot read {missing}")],
     );
 }

@@ -243,7 +243,7 @@ fn the_command_line_alone() {
         .says(&["put aside"]);
     let shown = ann.run(&["work", "show", &first]).exits(0);
     shown.says(&[
-        "pending",
+        "blocked",
         "no luck",
         "1 failed of 2",
         &second,
