@@ -22,7 +22,7 @@ from side_by_side import URL, database_cpu, token
 
 CLIENTS = [int(n) for n in os.environ.get("BENCH_CLIENTS", "1 8 16").split()]
 # finished, pending
-LOADS = [(0, 20_000), (0, 100_000), (1_000_000, 100_000)]
+LOADS = [(0, 40_000), (0, 100_000), (1_000_000, 100_000)]
 GROWTH = 1.3
 VERSIONS = {"pgmq": "1.1.4", "graphile-worker": "0.17.3", "pg-boss": "10.4.2", "pg": "8.23.1", "node": "22.23.3"}
 

@@ -47,7 +47,9 @@ pub enum Error {
     )]
     NoStack(PathBuf),
     /// A token file that cannot be read.
-    #[error("cannot read the token in {path}: {source}")]
+    #[error(
+        "cannot read the token in {path}: {source}; `coord token mint … > {path}` makes one, `--token-file` names another"
+    )]
     Token {
         /// The file.
         path: PathBuf,
@@ -91,10 +93,15 @@ impl Global {
         })
     }
 
-    /// The token that calls would carry, where one can be read.
-    #[must_use]
-    pub fn token_here(&self) -> Option<String> {
-        self.token(&self.home_dir()).ok().flatten()
+    /// The token that calls would carry, if there is one.
+    ///
+    /// # Errors
+    /// One was named, and cannot be read.
+    pub fn token_here(&self) -> Result<Option<String>, Error> {
+        match self.token(&self.home_dir()) {
+            Err(_) if self.principal.is_none() && self.token_file.is_none() => Ok(None),
+            token => token,
+        }
     }
 
     /// What names the coordinator across its restarts: the URL if one was given, else the home.

@@ -136,7 +136,7 @@ impl Error {
 /// Who asks. Nobody checks it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Who {
-    /// As the token says, else `COORD_AGENT`, else git's user.email.
+    /// `COORD_AGENT`, else as the token says, else git's user.email.
     pub agent: String,
     /// As the token says, else what was given, else one for the token.
     pub session: String,
@@ -148,15 +148,19 @@ impl Who {
     /// Whoever the settings speak for; the token is read, not checked.
     ///
     /// # Errors
-    /// There is neither a token nor a name.
+    /// There is neither a token nor a name, or the token that was named cannot be read.
     pub fn new(global: &Global, session: Option<&str>) -> Result<Self, Error> {
-        let claims = global.token_here().as_deref().and_then(claims);
+        let token = global.token_here().map_err(|error| Error::Input {
+            code: "token_unreadable",
+            details: error.to_string(),
+        })?;
+        let claims = token.as_deref().and_then(claims);
         let claim = |name: &str| {
             let text = claims.as_ref()?.get(name)?.as_str()?;
             (!text.is_empty()).then(|| text.to_owned())
         };
-        let agent = claim("sub")
-            .or_else(|| env("COORD_AGENT"))
+        let agent = env("COORD_AGENT")
+            .or_else(|| claim("sub"))
             .or_else(|| git::text(&["config", "--get", "user.email"]))
             .ok_or_else(|| Error::Input {
                 code: "agent_unknown",
