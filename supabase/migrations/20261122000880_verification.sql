@@ -576,8 +576,9 @@ begin
     perform coord.fail('argument_too_long', 'changed_paths has at most 5000 entries; leave it out for more: then every policy matches');
   elsif p_new.paths_known and p_new.paths = '{}' then
     perform coord.fail('argument_required', 'changed_paths names what changed; leave it out if you do not know: then every policy matches');
-  elsif p_new.branch !~ '^[[:graph:]]{1,250}$' then
-    perform coord.fail('argument_invalid', 'branch has 1 to 250 printable characters');
+  -- As git refuses them (check-ref-format): a dispatcher hands it to git.
+  elsif p_new.branch !~ '^[[:graph:]]{1,250}$' or p_new.branch ~ '[~^:?*\[\\]|\.\.|@\{|//|^@$|^[-/.]|/\.|[/.]$|\.lock(/|$)' then
+    perform coord.fail('argument_invalid', 'branch is a name that git takes, of 1 to 250 characters');
   elsif p_new.lines not between 0 and 99999999 or p_new.files not between 0 and 99999999 then
     perform coord.fail('argument_invalid', 'lines and files are counts');
   elsif p_new.head_committed_at > clock_timestamp() + interval '5 minutes' then
