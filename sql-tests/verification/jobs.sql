@@ -195,5 +195,29 @@ select tests.as_operator('coord_v1.maintain()') ->> 'outcome' as quiet \gset
 select is((select string_agg(distinct state, ' ') from coord.changesets), 'pending', 'what ended 90 days ago is forgotten');
 select is_empty('select from coord.verification_jobs j where not exists (select from coord.changesets c where c.number = j.changeset)', 'with its jobs');
 
+-- What comes again after it was turned down is judged no more lightly.
+insert into made values ('no', tests.submit('no', '{auth/login.rs,README.md}', $$lines => 10$$, 'agent-b'));
+select is(tests.as_agent('agent-b', 'coord_v1.my_profile()') ->> 'trust', '2', 'by one of ordinary trust');
+select is(tests.pick(tests.as_operator(format('coord_v1.decide_verification(%L, false, ''no'')', tests.job(tests.c('no'), 'manual'))), 'changeset_state'), 'rejected', 'a person says no');
+select is(tests.pick(tests.submit('no', '{README.md}', '', 'agent-b'), 'outcome', 'plan.tier'), 'submitted 4', 'with fewer paths it comes to a person again');
+select is(paths, '{README.md,auth/login.rs}', 'with all its paths') from coord.changesets where head = tests.sha('no') and state = 'pending';
+select tests.submit('sized', '{a.md,b.md}', 'files => 1', 'agent-b');
+select is(files, 2, 'files are at least those that are named') from coord.changesets where head = tests.sha('sized');
+
+-- A stranger's change.
+select is(tests.pick(tests.as_operator(format($$coord_v1.submit_changeset_for('stranger', %L, %L, '{README.md}', repo => 'github.com/acme/app')$$, tests.sha('base'), tests.sha('strange'))), 'outcome', 'plan.tier'), 'submitted 4', 'always reaches a person');
+create temp table strange as select 'C-' || number as c from coord.changesets where head = tests.sha('strange');
+create function tests.taken_of(p_changeset text) returns bigint language plpgsql as $$
+begin
+  for n in 1..20 loop
+    exit when tests.d('take_verification(''{inline}'')') ->> 'outcome' <> 'taken';
+  end loop;
+  return (select count(*) from coord.verification_jobs j where 'C-' || j.changeset = p_changeset and j.state = 'running');
+end
+$$;
+select is(tests.taken_of(c), 0::bigint, 'nothing of it is run') from strange;
+select is(tests.as_operator(format('coord_v1.decide_verification(%L, true)', tests.job(c, 'manual'))) ->> 'outcome', 'recorded', 'before that person') from strange;
+select is(tests.taken_of(c), 1::bigint, 'said so') from strange;
+
 select * from finish();
 rollback;

@@ -601,6 +601,7 @@ declare
   v_new coord.changesets := p_new;
   v_known coord.changesets;
   v_ground coord.changesets;
+  v_rejected coord.changesets;
   v_claimant text;
   v_requires integer;
   v_old bigint[];
@@ -653,6 +654,19 @@ begin
     v_new.lines := v_ground.lines + v_new.lines;
     v_new.author_trust := least(v_ground.author_trust, v_new.author_trust);
     v_new.files := case when v_new.paths_known then cardinality(v_new.paths) end;
+  end if;
+
+  -- What was turned down is judged no more lightly when it comes again.
+  select * into v_rejected from coord.changesets c
+  where c.repo = p_call.repo and c.head = v_new.head and c.state = 'rejected' order by c.number desc limit 1;
+  if found and p_by <> 'operator' then
+    v_new.base := v_rejected.base;
+    v_new.paths := array(select distinct p from unnest(v_rejected.paths || v_new.paths) p order by p limit 5000);
+    v_new.paths_known := v_rejected.paths_known and v_new.paths_known and cardinality(v_new.paths) < 5000;
+    v_new.lines := greatest(v_rejected.lines, v_new.lines);
+    v_new.author_trust := least(v_rejected.author_trust, v_new.author_trust);
+    v_new.files := case when v_new.paths_known then greatest(v_new.files, cardinality(v_new.paths)) end;
+    v_requires := greatest(v_requires, v_rejected.tier);
   end if;
 
   v_plan := coord.route(v_new.paths, v_new.paths_known, v_new.author_trust, v_new.files, v_new.lines, v_requires);
@@ -745,7 +759,7 @@ begin
   v_new.author_trust := case when p_author is null then v_profile.trust else coalesce(coord.author_trust(p_author, v_call.repo), 0) end;
   v_new.paths := coalesce((select array_agg(distinct normalize(p, nfc)) from unnest(p_changed_paths) p), '{}');
   v_new.paths_known := p_changed_paths is not null and coalesce(p_files, 0) <= cardinality(p_changed_paths);
-  v_new.files := coalesce(p_files, cardinality(p_changed_paths));
+  v_new.files := greatest(p_files, cardinality(p_changed_paths));
   v_new.lines := p_lines;
   v_new.head_committed_at := p_head_committed_at;
   v_answer := coord.put_changeset(v_call, v_new, case when v_call.role = 'coord_operator' then 'operator' else 'author' end);
@@ -869,6 +883,10 @@ begin
     and (j.executor = any (p_executors) or j.executor || ':' || coalesce(j.target, '') = any (p_executors))
     and (v_call.repo is null or j.repo = v_call.repo) and j.author <> v_call.agent
     and not exists (select from coord.verification_jobs o where o.changeset = j.changeset and o.tier < j.tier and o.state <> 'passed')
+    -- A stranger's code runs on nobody's machine before a person has looked at it.
+    and not exists (
+      select from coord.changesets c join coord.verification_jobs o on o.changeset = c.number
+      where c.number = j.changeset and c.author_trust = 0 and o.executor = 'manual' and o.state <> 'passed')
   order by j.number limit 1
   for update skip locked;
   if not found then
@@ -876,7 +894,7 @@ begin
         select count(*) from (select from coord.verification_jobs j
           where j.executor = any (v_names) and j.state in ('pending', 'error', 'timed_out')
             and (j.executor = any (p_executors) or j.executor || ':' || coalesce(j.target, '') = any (p_executors)) and (v_call.repo is null or j.repo = v_call.repo) limit 1000) w),
-      'next', 'Nothing to run now: what waits needs lower tiers first, backs off, or is your own.'), p_audited => false);
+      'next', 'Nothing to run now: what waits needs lower tiers or a person first, backs off, or is your own.'), p_audited => false);
   end if;
   v_now := clock_timestamp();
   update coord.verification_jobs j
@@ -893,6 +911,7 @@ begin
       'timeout_seconds', v_job.timeout_seconds, 'timeout_at', v_job.timeout_at, 'lease_until', v_job.lease_until,
       'seconds_left', coord.seconds_until(v_job.lease_until), 'max_attempts', v_job.max_attempts, 'history', nullif(v_job.history, '[]')))
     || jsonb_build_object('paths_known', v_changeset.paths_known, 'changed_paths', v_changeset.paths,
+      'base_verified', exists (select from coord.changesets c where c.repo = v_job.repo and c.head = v_changeset.base and c.state = 'verified'),
       'next', 'Run it on head, renew_verification before lease_until, then report_verification with the attempt.'),
     p_result => jsonb_build_object('job', 'V-' || v_job.number, 'attempt', v_job.attempt));
 end

@@ -75,7 +75,7 @@ create table coord.webhook_events (
   body jsonb,
   outcome text not null default 'received',
   result jsonb,
-  constraint seen_once unique (source, digest),
+  constraint seen_once unique (digest),
   constraint outcome_is_known check (outcome in ('received', 'accepted', 'ignored', 'refused')),
   constraint result_says_what check ((outcome = 'received') = (result is null))
 );
@@ -344,12 +344,17 @@ declare
   v_call coord.call := coord.open_call(p_function, jsonb_build_object('source', p_source, 'event', p_event, 'delivery', p_delivery));
   v_result jsonb;
   v_outcome text;
+  v_repo text;
 begin
   if v_call.answer is not null then return v_call.answer; end if;
   v_call.repo := p_repo;
   if p_repo is not null and not (p_repo = any (p_repos) and coord.granted(p_repo)) then
     return coord.deny(v_call, 'repo_not_granted', format('source %s does not speak of %s', p_source, p_repo));
   elsif p_function <> 'webhook_github' and p_body ? 'job' then
+    select j.repo into v_repo from coord.verification_jobs j where j.number = coord.job_number(p_body ->> 'job');
+    if v_repo <> all (p_repos) then
+      return coord.deny(v_call, 'repo_not_granted', format('source %s does not speak of %s', p_source, v_repo));
+    end if;
     v_result := coord.report_verification(p_body ->> 'job', p_body ->> 'status', p_body - '{job,status,attempt}'::text[], 
         case when p_body ->> 'attempt' ~ '^[0-9]{1,9}$' then (p_body ->> 'attempt')::integer end)
       || jsonb_build_object('function', 'report_verification');
@@ -590,7 +595,7 @@ begin
   v_repo := case when v_repo <> '' then coord.canonical_repo(v_repo) end;
   insert into coord.webhook_events (source, digest, event, delivery, repo, body)
   values (v_source.name, sha256(decode(v_signature, 'hex') || sha256(convert_to(v_text, 'UTF8'))), v_event, v_delivery, v_repo, coord.redacted(v_body))
-  on conflict (source, digest) do nothing
+  on conflict (digest) do nothing
   returning id into v_id;
   if v_id is null then
     perform coord.fail('webhook_replayed');

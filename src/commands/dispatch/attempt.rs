@@ -160,6 +160,12 @@ async fn renew(keeper: &Keeper, job: &Job, lease: &mut Lease) -> Option<Over> {
             lease.until = asked + Duration::from_secs(left);
             None
         }
+        // A limit, or a profile that changed: it is ours until the lease is over.
+        Ok(answer)
+            if answer.body["outcome"] == "denied" && lease.until > Instant::now() + PROMPT =>
+        {
+            None
+        }
         Ok(answer) => {
             let body = &answer.body;
             let (state, by) = (body["state"].as_str(), body["reported_by"].as_str());

@@ -30,6 +30,8 @@ pub async fn git(dir: &Path, args: &[impl AsRef<OsStr>]) -> Result<Vec<u8>, Stri
         .args(args)
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("LC_ALL", "C")
+        // A commit is what its id says.
+        .env("GIT_NO_REPLACE_OBJECTS", "1")
         .stdin(Stdio::null())
         .kill_on_drop(true);
     // Whoever starts us from a hook speaks of another repository.
@@ -83,6 +85,26 @@ async fn bring(dir: &Path, commit: &str, branch: Option<&str>) -> bool {
     false
 }
 
+/// Whether a commit is on one of these lines, as they are here or at the remote.
+async fn is_on(dir: &Path, lines: &[String], commit: &str) -> bool {
+    for fetched in [false, true] {
+        if fetched
+            && git(dir, &["fetch", "-q", "--no-tags", "origin"])
+                .await
+                .is_err()
+        {
+            return false;
+        }
+        for name in lines {
+            let args = ["merge-base", "--is-ancestor", commit, name];
+            if git(dir, &args).await.is_ok() {
+                return true;
+            }
+        }
+    }
+    false
+}
+
 /// Sees to it that the head is here, and answers the commit that the change begins after.
 pub async fn ground(dir: &Path, repo: &Repo, job: &Job) -> Result<String, String> {
     if !bring(dir, &job.head, job.branch.as_deref()).await {
@@ -91,10 +113,6 @@ pub async fn ground(dir: &Path, repo: &Repo, job: &Job) -> Result<String, String
             job.head,
             dir.display()
         ));
-    }
-    let known = job.base.bytes().any(|byte| byte != b'0');
-    if known && bring(dir, &job.base, None).await {
-        return Ok(job.base.clone());
     }
     let named = repo.default_branch.as_deref();
     let mut lines: Vec<String> = named
@@ -108,6 +126,14 @@ pub async fn ground(dir: &Path, repo: &Repo, job: &Job) -> Result<String, String
         .collect();
     if lines.is_empty() {
         lines.extend(["refs/remotes/origin/HEAD".to_owned(), "HEAD".to_owned()]);
+    }
+    // A base that the author chose leaves nothing out: it is on the line, or was verified.
+    let known = job.base.bytes().any(|byte| byte != b'0');
+    if known
+        && bring(dir, &job.base, None).await
+        && (job.base_verified || is_on(dir, &lines, &job.base).await)
+    {
+        return Ok(job.base.clone());
     }
     for name in &lines {
         if let Some(base) = line(dir, &["merge-base", name, &job.head]).await {

@@ -29,6 +29,9 @@ pub struct Job {
     /// Of the lease, when it was answered.
     pub seconds_left: u64,
     pub paths_known: bool,
+    /// Whether the base is itself a verified head.
+    #[serde(default)]
+    pub base_verified: bool,
     pub changed_paths: Vec<String>,
 }
 

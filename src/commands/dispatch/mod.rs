@@ -196,7 +196,7 @@ impl Dispatcher {
     }
 
     async fn take(&mut self, repo: &Repo) -> Result<Taken, rpc::Error> {
-        let elsewhere = self.running.len() - self.here;
+        let elsewhere = self.running.len().saturating_sub(self.here);
         let executors = repo.takes(self.here < self.jobs, elsewhere < ELSEWHERE);
         if executors.is_empty() {
             return Ok(Taken::Nothing);

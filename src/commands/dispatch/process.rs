@@ -141,6 +141,7 @@ impl Line<'_> {
             .env_clear()
             .envs(self.env.iter().cloned())
             .env(MARK, self.mark)
+            .env("GIT_NO_REPLACE_OBJECTS", "1")
             .stdin(Stdio::piped())
             .stdout(into.try_clone()?)
             .stderr(into)
