@@ -37,7 +37,8 @@ select is(tests.pick(tests.as_agent('agent-a', $$coord_v1.explain_guardrails('ca
   'deny ["repo", "credential"] credentials.read ["credential", "pipe"] credentials.send', 'which rule saw what');
 select is(tests.pick(tests.as_agent('agent-a', 'coord_v1.list_guardrails()'), 'rules.0.built_in', 'rules.0.rule'), 'true control.instructions', 'listed');
 
--- New rules against what was run.
+-- New rules against what was run. Of what found nothing one in ten is kept: none of it here.
+delete from coord.guardrail_checks where decision = 'allow';
 select is((select tests.pick(a, 'changes.0.before', 'changes.0.after', 'changes.0.command', 'changes.0.rules') from (
   select tests.as_agent('agent-b', $q$coord_v1.replay_guardrails('{"git.force_push": {"severity": "warn"}}')$q$) as a) x), 'deny warn git push -f ["git.force_push"]', 'a softer rule');
 select is(tests.as_agent('agent-b', $q$coord_v1.replay_guardrails('{"git.force_push": {"severity": "warn"}}')$q$) ->> 'replayed', '1', 'over one''s own commands');

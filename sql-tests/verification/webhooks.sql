@@ -134,6 +134,10 @@ select is(tests.pick(tests.sandbox('agentcore', 'a secret of runtimes', tests.ev
   'accepted recorded passed', 'a report of the attempt');
 select is(tests.pick(tests.sandbox('agent', 'a secret of sandboxes', '{"job": "V-0", "attempt": "x", "status": "passed"}'), 'outcome', 'code'), 'refused job_not_found', 'no job');
 select is(tests.pick(tests.sandbox('agent', 'a secret of sandboxes', '{"job": 17}'), 'outcome', 'code'), 'refused job_invalid', 'no number');
+select is(tests.submit('of-other', '{README.md}', '', 'agent-c') ->> 'outcome', 'submitted', 'a change in another repository');
+select tests.d($$take_verification('{inline}', repo => 'github.com/acme/other')$$) ->> 'job' as elsewhere \gset
+select is(tests.pick(tests.sandbox('agent', 'a secret of sandboxes', tests.evidence('of-other') || jsonb_build_object('job', :'elsewhere', 'attempt', 1, 'status', 'passed')), 'outcome', 'code'), 'refused repo_not_granted', 'which its source does not speak of');
+select is((select state from coord.verification_jobs where 'V-' || number = :'elsewhere'), 'running', 'is left alone');
 
 -- Pushes and pull requests -----------------------------------------------------------------
 
