@@ -1,12 +1,12 @@
 """One agent of tests/queue.rs in a process of its own, made to be killed: takes tasks and ends most of them.
 
-work_worker.py SETTINGS, a JSON object: url, token, session, repo, seed, life, log, done, silence. Each call
+work_worker.py SETTINGS, a JSON object: url, token, session, repo, seed, life, log, done, silence, slow. Each call
 is written to the file `log` before it is made and again with its answer, as JSON lines; times are
 seconds since 1970, which the database tells as well. It ends when the file `done` is there.
 
 What becomes of an attempt follows from seed, task and attempt alone, whoever has it. Now and then
-(`silence`) it says so in `log`.silent and is silent until `log`.wake is there; then it goes on with
-what it had, as if nothing had happened.
+(`silence`), and with its third tasks if it is `slow`, it says so in `log`.silent and is silent until
+`log`.wake is there; then it goes on with what it had, as if nothing had happened.
 """
 
 import http.client
@@ -61,12 +61,14 @@ def be_silent(log):
 def main():
     settings = json.loads(sys.argv[1])
     agent, dice = Agent(settings), random.Random(f"{settings['seed']} {settings['life']}")
+    taken = 0
     while not os.path.exists(settings["done"]):
         ask = {"max_tasks": dice.randint(1, 10), "lease_seconds": dice.choice([60, 300, 900])}
         tasks = agent.call("get_work", repo=settings["repo"], **ask).get("tasks", [])
+        taken += bool(tasks)
         if not tasks:
             time.sleep(dice.uniform(0.05, 0.3))
-        elif dice.random() < settings["silence"]:
+        elif dice.random() < settings["silence"] or (settings["slow"] and taken == 3):
             be_silent(settings["log"])
             agent.http.close()  # By now the server has, if it was long.
         for task in tasks:
