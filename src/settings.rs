@@ -2,6 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+/// The local stack's first agent: whom agents speak as while nobody says otherwise, and never the operator.
+pub const AGENT: &str = "agent-1";
+/// The principal that the migrations seed, who registers the others.
+pub const OPERATOR: &str = "operator";
+
 /// A REST API and the identity to call it with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
@@ -73,8 +78,28 @@ impl Global {
     pub fn target(&self) -> Result<Target, Error> {
         let mut target = self.bare_target()?;
         target.token = self.token(&self.home_dir())?;
-        target.session = self.session.clone().filter(|id| !id.is_empty());
+        let session = self.session.clone().filter(|id| !id.is_empty());
+        target.session = session.or_else(session_of_client);
         Ok(target)
+    }
+
+    /// The same, for what only agents start: beside a local stack it speaks as their principal.
+    #[must_use]
+    pub fn of_agent(&self) -> Self {
+        let mut global = self.clone();
+        if !self.names_principal() {
+            global.principal = Some(AGENT.to_owned());
+        }
+        global
+    }
+
+    /// Whether somebody said as whom to speak, or to a coordinator that is not the local stack.
+    #[must_use]
+    pub fn names_principal(&self) -> bool {
+        self.principal.is_some()
+            || self.token_file.is_some()
+            || self.url.is_some()
+            || env("COORD_TOKEN").is_some()
     }
 
     /// The API alone, for a door whose callers bring their own tokens and sessions.
@@ -138,7 +163,8 @@ impl Global {
         places
     }
 
-    /// `--as`, else `COORD_TOKEN`, else `--token-file`, else (only beside the home's own URL) the operator's.
+    /// `--as`, else `COORD_TOKEN`, else `--token-file`, else (only beside the home's own URL) the
+    /// operator's, unless an agent's client started us.
     fn token(&self, home: &Path) -> Result<Option<String>, Error> {
         let file = if let Some(name) = &self.principal {
             token_file(home, name)
@@ -147,7 +173,7 @@ impl Global {
         } else if let Some(path) = &self.token_file {
             path.clone()
         } else if self.url.is_none() {
-            token_file(home, "operator")
+            token_file(home, if in_client() { AGENT } else { OPERATOR })
         } else {
             return Ok(None);
         };
@@ -156,6 +182,19 @@ impl Global {
             Err(source) => Err(Error::Token { path: file, source }),
         }
     }
+}
+
+/// What Claude Code and Codex set for the commands they run: their session, or only that it is they.
+pub const OF_CLIENTS: [&str; 3] = ["CLAUDE_CODE_SESSION_ID", "CODEX_THREAD_ID", "CLAUDECODE"];
+
+/// The session of the agent's client whose command this is.
+fn session_of_client() -> Option<String> {
+    OF_CLIENTS[..2].iter().find_map(|name| env(name))
+}
+
+/// Whether an agent's client runs us.
+fn in_client() -> bool {
+    OF_CLIENTS.iter().any(|name| env(name).is_some())
 }
 
 /// Where the stack keeps the token of this principal.

@@ -316,6 +316,90 @@ fn a_session_hears_what_is_open_and_leaves_nothing_behind() {
     assert_eq!(desk.hook(&desk.a, &other), Value::Null);
 }
 
+/// Beside a local stack, where nobody set a token: what an agent starts is the agent, in its client's
+/// session through every door, and what its person starts is the operator.
+#[test]
+fn beside_a_local_stack_an_agent_is_itself_through_every_door() {
+    let desk = Desk::new("itself");
+    let here = |program: &str, agent: bool| {
+        let mut command = desk.program(program, "");
+        command
+            .env_remove("COORD_URL")
+            .env_remove("COORD_TOKEN")
+            .env("COORD_HOME", &shared().home);
+        if agent {
+            command
+                .env("CLAUDE_CODE_SESSION_ID", "s-1")
+                .env("CLAUDECODE", "1");
+        }
+        command
+    };
+    let ran = |agent, args: &[&str]| Ran(here(COORD, agent).args(args).output().unwrap());
+    let event = desk.event(
+        "Edit",
+        &json!({"file_path": desk.file("src/a.rs"), "old_string": "1", "new_string": "2"}),
+    );
+    let hook = || {
+        answer(
+            here(COORD, false).args(["hook", "claude-code"]),
+            event.to_string().as_bytes(),
+        )
+    };
+
+    assert!(denied(&hook()).contains("is not granted to agent-1"));
+    // Whoever installs it is the operator, and grants it; an agent cannot.
+    let refused = ran(true, &["hook", "install", "claude-code"]).exits(0);
+    assert!(
+        told(&refused.0).contains("is granted nothing"),
+        "{}",
+        told(&refused.0)
+    );
+    let installed = ran(
+        false,
+        &["hook", "install", "--json", "claude-code", "pre-commit"],
+    )
+    .exits(0)
+    .json();
+    assert!(installed["granted"].as_str().unwrap().contains(&desk.repo));
+
+    // Locked by a tool of the bridge, in the same session.
+    let mut bridge = support::mcp::Client::connect(here(COORD, true).arg("mcp"));
+    let locked = bridge.call("acquire_lock", &json!({"paths": ["src/a.rs"]}));
+    assert!(support::mcp::text(&locked).contains("acquired"), "{locked}");
+    assert_eq!(hook(), Value::Null);
+    let locks = ran(true, &["lock", "list", "--json"]).exits(0).json();
+    assert_eq!(locks["locks"].as_array().unwrap().len(), 1, "{locks}");
+    assert_eq!(locks["locks"][0]["holder"], "agent-1");
+    assert_eq!(locks["locks"][0]["session_id"], "s-1");
+    // Its commit has its lock, its person's has not.
+    let commit = |agent| {
+        let mut git = here("git", agent);
+        git.args([
+            "-c",
+            "user.name=A",
+            "-c",
+            "user.email=a@b.example",
+            "commit",
+            "-m",
+            "x",
+        ]);
+        Ran(git.output().unwrap())
+    };
+    desk.git(&["add", "src/a.rs"]);
+    commit(false).exits(1);
+    commit(true).exits(0);
+    // Nor does it decide what it asked for.
+    let why = ran(true, &["approvals", "approve", "A-1"]);
+    assert_ne!(why.0.status.code(), Some(0));
+    let me = |agent| {
+        ran(agent, &["call", "my_profile", "--json"])
+            .exits(0)
+            .json()["agent"]
+            .clone()
+    };
+    assert_eq!((me(true), me(false)), (json!("agent-1"), json!("operator")));
+}
+
 #[test]
 fn who_cannot_be_asked_is_told_and_the_hook_does_as_it_was_set() {
     let desk = Desk::new("down");

@@ -6,10 +6,7 @@ use std::time::Duration;
 use crate::commands::Error;
 use crate::exit::Exit;
 use crate::mcp::{self, Toolset};
-use crate::settings::{Global, env};
-
-/// The principal whose token an MCP client gets when nobody said which: never the operator's.
-const DEFAULT_PRINCIPAL: &str = "agent-1";
+use crate::settings::Global;
 
 /// Arguments of `coord mcp`.
 #[derive(Debug, clap::Args)]
@@ -37,13 +34,8 @@ pub struct Args {
 /// # Errors
 /// The address cannot be bound, or the client does not speak MCP.
 pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
-    let mut global = global.clone();
-    let named = global.principal.is_some() || global.token_file.is_some() || global.url.is_some();
-    if !named && env("COORD_TOKEN").is_none() {
-        global.principal = Some(DEFAULT_PRINCIPAL.to_owned());
-    }
     let options = mcp::Options {
-        global,
+        global: global.of_agent(),
         toolset: args.toolset,
         refresh: Duration::from_secs(args.refresh),
         patience: Duration::from_secs(args.patience),

@@ -19,7 +19,7 @@ use crate::commands::{Error, arguments, guard, in_line, lock};
 use crate::exit::Exit;
 use crate::remote;
 use crate::rpc::Client;
-use crate::settings::Global;
+use crate::settings::{Global, token_file};
 
 /// A try that takes longer is as good as none: somebody waits for the end.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -64,7 +64,8 @@ pub struct Args {
 /// # Errors
 /// The coordinator cannot be reached or refuses the arguments, or the command cannot be started.
 pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
-    let mut target = global.target()?;
+    let agent = global.of_agent();
+    let mut target = agent.target()?;
     // Locks of a run are its own, not those of all runs with this token.
     let session = target.session.clone();
     let own = session.is_none();
@@ -82,7 +83,7 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
         },
         None => None,
     };
-    let ended = match args.command(&session).spawn() {
+    let ended = match args.command(&session, &agent).spawn() {
         Ok(child) => Ok(attend(child, &client, locked.as_ref().map(|it| &it.0), args.ttl).await),
         Err(error) => Err(error),
     };
@@ -112,7 +113,8 @@ impl Args {
         })
     }
 
-    fn command(&self, session: &str) -> Command {
+    /// What it starts speaks as it does, git's hooks as well.
+    fn command(&self, session: &str, agent: &Global) -> Command {
         let mut command = match (&self.line, self.command.split_first()) {
             (None, Some((program, rest))) => {
                 let mut command = Command::new(program);
@@ -130,6 +132,9 @@ impl Args {
             }
         };
         command.env("COORD_SESSION_ID", session);
+        if let Some(name) = &agent.principal {
+            command.env("COORD_TOKEN_FILE", token_file(&agent.home_dir(), name));
+        }
         command
     }
 

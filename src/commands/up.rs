@@ -16,7 +16,7 @@ use crate::stack::progress::{Progress, say};
 use crate::stack::server_account::ServerAccount;
 use crate::stack::state::State;
 use crate::stack::supervise::{Ending, Options, Stack};
-use crate::stack::{Error, first_tokens, lock, postgrest};
+use crate::stack::{Error, lock, postgrest};
 
 /// Arguments of `coord up`.
 #[allow(clippy::struct_excessive_bools)] // each is a flag of its own
@@ -262,7 +262,7 @@ fn announce(state: &State, json: bool, foreground: bool) {
     }
     let token = Home::at(&state.home).map_or_else(
         |_| state.home.join("tokens"),
-        |home| home.token(first_tokens::AGENT),
+        |home| home.token(settings::AGENT),
     );
     let coord = program();
     let default = Global::default().home_dir() == state.home;
@@ -278,12 +278,18 @@ A first lock, over HTTP:
   curl -sS {url}/rpc/acquire_lock -H \"Authorization: Bearer $(cat {token})\" -H 'Content-Type: application/json' -d '{{\"paths\":[\"README.md\"]}}'
 Who holds what:
   {coord} lock list{home}
-For Claude Code, in a repository:
-  claude mcp add coord --env COORD_URL={url} --env COORD_TOKEN_FILE={token} -- {coord} mcp",
+In a repository, so that its agents and commits ask first, and the tools for Claude Code:
+  {coord} hook install{home}
+  claude mcp add coord{environment} -- {coord} mcp",
         url = state.url,
         version = state.postgres_version,
         dir = state.home.display(),
         token = quote(&token),
+        environment = if default {
+            String::new()
+        } else {
+            format!(" --env COORD_HOME={}", quote(&state.home))
+        },
     );
     if foreground {
         anstream::println!("\nCtrl-C stops it; `{coord} up --detach` runs it in the background.");

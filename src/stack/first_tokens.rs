@@ -5,12 +5,11 @@ use std::fs;
 use super::home::{Home, write_private};
 use super::keys::Keys;
 use super::progress::say;
-use super::token::{self, Claims, OPERATOR, Role};
+use super::token::{self, Claims, Role};
 use super::{Doing, Error};
+use crate::settings::{AGENT, OPERATOR};
 use crate::{remote, rpc};
 
-/// The first agent.
-pub const AGENT: &str = "agent-1";
 const AGENT_TYPE: &str = "cli";
 /// The repo to play with where there is no git remote.
 pub const PLAYGROUND: &str = "local/playground";

@@ -11,12 +11,10 @@ use super::home::Home;
 use super::keys::Keys;
 use super::{Error, clock};
 use crate::rpc::{Answer, Client};
-use crate::settings::Target;
+use crate::settings::{OPERATOR, Target};
 
 /// Whom tokens of this stack are for.
 pub const AUDIENCE: &str = "coord";
-/// The principal that the migrations seed, who registers the others.
-pub const OPERATOR: &str = "operator";
 /// How long a token lives that this program signs for one call of its own.
 const OWN_CALL: i64 = 60;
 

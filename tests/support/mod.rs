@@ -39,7 +39,8 @@ pub fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let keep = ["COORD_PG_BIN", "COORD_POSTGREST", "COORD_CACHE"].contains(&&*text);
-        if text.starts_with("PG") || (text.starts_with("COORD_") && !keep) {
+        let ours = text.starts_with("PG") || (text.starts_with("COORD_") && !keep);
+        if ours || agent_coordinator::settings::OF_CLIENTS.contains(&&*text) {
             command.env_remove(&name);
         }
     }

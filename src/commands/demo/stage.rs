@@ -291,7 +291,7 @@ fn clean<'a>(command: &'a mut Command, dir: &Path) -> &'a mut Command {
         let text = name.to_string_lossy();
         let ours = text.starts_with("COORD_")
             && !["COORD_PG_BIN", "COORD_POSTGREST", "COORD_CACHE"].contains(&&*text);
-        if ours || text.starts_with("GIT_") || text == "CLAUDE_CODE_SESSION_ID" {
+        if ours || text.starts_with("GIT_") || crate::settings::OF_CLIENTS.contains(&&*text) {
             command.env_remove(&name);
         }
     }

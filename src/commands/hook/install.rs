@@ -15,7 +15,7 @@ use crate::cli;
 use crate::commands::Error as CommandError;
 use crate::commands::show::{self, FAINT, GOOD, NAME, styled};
 use crate::exit::Exit;
-use crate::settings::Global;
+use crate::settings::{AGENT, Global};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -45,12 +45,16 @@ pub async fn run(args: &Args, repo: Option<&str>, global: &Global) -> Result<Exi
         room(&place.script(*hook))?;
     }
     let mut changes = Vec::new();
+    let mut granted = None;
     if !clients.is_empty() {
         let root = root.ok_or_else(|| {
             CommandError::Usage(
                 "clients work in a checkout, and this repository is bare".to_owned(),
             )
         })?;
+        if !args.dry_run {
+            granted = grant(repo, global).await;
+        }
         let when_down = match args.when_down {
             Some(when_down) => when_down,
             None => of_profile(repo, global).await,
@@ -88,7 +92,7 @@ pub async fn run(args: &Args, repo: Option<&str>, global: &Global) -> Result<Exi
             .collect();
         let hooks: Vec<_> = done.iter().map(Put::json).collect();
         show::json(
-            &json!({"ok": true, "hooks": hooks, "config": config, "for_all_repositories": for_all}),
+            &json!({"ok": true, "hooks": hooks, "config": config, "granted": granted, "for_all_repositories": for_all}),
         );
         return Ok(Exit::Done);
     }
@@ -102,6 +106,13 @@ pub async fn run(args: &Args, repo: Option<&str>, global: &Global) -> Result<Exi
             styled(NAME, key)
         ));
     }
+    if let Some(repo) = granted {
+        show::print(&format!(
+            "{} {AGENT}, whom agents speak as here, may work in {}; a token of its own makes another: coord token mint\n",
+            styled(GOOD, "granted"),
+            styled(NAME, &repo),
+        ));
+    }
     if for_all {
         show::print(
             "Mind: core.hooksPath of your own git config leads there, so these hooks are for all your repositories.\n\
@@ -111,10 +122,42 @@ pub async fn run(args: &Args, repo: Option<&str>, global: &Global) -> Result<Exi
     Ok(Exit::Done)
 }
 
+/// Beside a local stack its operator installs the hooks, so that its first agent works here: it
+/// is granted the repository. Gives the repository.
+async fn grant(repo: Option<&str>, global: &Global) -> Option<String> {
+    if config::Config::read().behind(global).names_principal() {
+        return None;
+    }
+    let granted = within(Duration::from_secs(5), async {
+        let caller = Caller::new(global, repo)?;
+        let Some(repo) = caller.repo else {
+            return Err(Error::Usage(
+                "this checkout has no remote to name it by; say --repo local/NAME".to_owned(),
+            ));
+        };
+        let args = json!({"name": AGENT, "repos": [repo]});
+        let args = args.as_object().cloned().unwrap_or_default();
+        let answer = caller.client.call("register_agent", &args).await?;
+        if answer.ok() {
+            Ok(repo)
+        } else {
+            Err(Error::NoDecision(answer.body.to_string()))
+        }
+    });
+    granted
+        .await
+        .inspect_err(|error| {
+            anstream::eprintln!(
+                "coord: {AGENT}, whom agents speak as here, is granted nothing: {error}"
+            );
+        })
+        .ok()
+}
+
 /// As the profile of whoever asks says; nobody who cannot ask is let through later.
 async fn of_profile(repo: Option<&str>, global: &Global) -> WhenDown {
     let profile = within(Duration::from_secs(5), async {
-        let caller = Caller::new(global, repo)?;
+        let caller = Caller::of_client(global, repo)?;
         Ok(caller
             .client
             .call("my_profile", &serde_json::Map::new())

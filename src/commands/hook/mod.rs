@@ -197,12 +197,25 @@ struct Caller {
 impl Caller {
     /// Flags, then the environment, then the repository's git config: a server's hooks have little of the first two.
     fn new(global: &Global, repo: Option<&str>) -> Result<Self, Error> {
+        Self::speaking(global, repo, |global| global)
+    }
+
+    /// The same for what an agent's client calls, which is never the operator.
+    fn of_client(global: &Global, repo: Option<&str>) -> Result<Self, Error> {
+        Self::speaking(global, repo, |global| global.of_agent())
+    }
+
+    fn speaking(
+        global: &Global,
+        repo: Option<&str>,
+        as_whom: impl FnOnce(Global) -> Global,
+    ) -> Result<Self, Error> {
         let (config, repo) = std::thread::scope(|scope| {
             let config = scope.spawn(Config::read);
             let repo = repo.map(str::to_owned).or_else(remote::repo);
             (config.join().unwrap_or_default(), repo)
         });
-        let target = config.behind(global).target()?;
+        let target = as_whom(config.behind(global)).target()?;
         if target.token.is_none() {
             return Err(Error::NoToken(target.url));
         }

@@ -136,7 +136,7 @@ impl Question {
         // Git is asked about both at once: somebody waits for each tool.
         let (caller, root) = std::thread::scope(|scope| {
             let root = scope.spawn(place::root);
-            (Caller::new(&global, repo), root.join().ok().flatten())
+            (Caller::of_client(&global, repo), root.join().ok().flatten())
         });
         let caller = caller?;
         let mut headers = HeaderMap::new();
