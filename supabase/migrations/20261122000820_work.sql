@@ -1122,7 +1122,11 @@ begin
   return coord.close_call(p_call, false, 'not_yours', jsonb_strip_nulls(jsonb_build_object('task', coord.task_name(p_number),
     'state', v_task.state, 'holder', case when v_task.state = 'claimed' then v_task.agent end,
     'session_id', case when v_task.state = 'claimed' then v_task.session_id end, 'attempt', v_task.attempt,
-    'next', 'You do not hold this attempt: its lease ran out, or it was returned. Drop what you have of it and get_work anew.')), p_audited => false);
+    'next', case
+      when v_task.agent = p_call.agent and v_task.session_id = p_call.session_id or v_task.history @> jsonb_build_array(jsonb_build_object('agent', p_call.agent))
+        then 'You do not hold this attempt: its lease ran out, or it was returned. Drop what you have of it and get_work anew.'
+      when v_task.agent = p_call.agent and v_task.state = 'claimed' then 'You claimed it in another session: finish it from there.'
+      else 'It is not claimed by you; get_work claims a task.' end)), p_audited => false);
 end
 $$;
 comment on function coord.not_yours is 'Answers who has no claim on a task: it ended by their own doing, or it is not theirs.';
