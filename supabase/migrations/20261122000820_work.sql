@@ -357,7 +357,14 @@ declare
   v_requires jsonb := coalesce(nullif(p_spec -> 'requires', 'null'), '{}');
   v_key text;
   v_trust text := v_requires ->> 'min_trust';
+  -- Those of a task of a graph; place is the caller's.
+  c_keys constant text[] := array['key', 'title', 'description', 'task_type', 'input', 'priority', 'depends_on', 'on_dependency_failure',
+    'deadline', 'max_attempts', 'requires', 'paths', 'dedup_key'];
 begin
+  select k into v_key from jsonb_object_keys(p_spec) k where p_place <> '' and k <> all (c_keys || text 'place') limit 1;
+  if found then
+    perform coord.fail('argument_invalid', format('%s%s: no such key; these are known: %s', p_place, left(v_key, 50), array_to_string(c_keys, ', ')));
+  end if;
   select k into v_key from unnest(array['task_type', 'title', 'description', 'on_dependency_failure', 'deadline', 'dedup_key']) k
   where jsonb_typeof(p_spec -> k) not in ('string', 'null') limit 1;
   if found then

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Connect;
+use crate::alike::with_nearest;
 use crate::commands::Error;
 use crate::commands::arguments::{Repo, data, put, put_list, put_paths, read, words};
 use crate::commands::show::{self, GOOD, NAME, next, styled, text};
@@ -195,12 +196,13 @@ fn placed(file: &str, text: &str, details: Option<&str>, code: &str) -> Option<E
         Value::Array(_) => format!("/{place}"),
         _ => format!("tasks/{place}"),
     };
-    let at = document.position(&path);
+    let key = why.split(':').next()?;
+    let at = document.position(&format!("{path}/{key}"));
     Some(misplaced(
         file,
         at.line,
         at.column,
-        &format!("{code}: {why}"),
+        &format!("{code}: {}", with_nearest(key, why)),
     ))
 }
 
