@@ -116,7 +116,8 @@ impl Checkout {
 }
 
 /// `port:5432`, `db:migrations`: no file, but a thing with a name of its own.
-fn has_scheme(path: &str) -> bool {
+#[must_use]
+pub fn has_scheme(path: &str) -> bool {
     path.split_once(':').is_some_and(|(scheme, _)| {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
             && scheme

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, Parser};
 
@@ -60,7 +61,7 @@ pub fn main() -> ExitCode {
                 println!("{answer}");
                 return Exit::Done.into();
             }
-            return tell(&error).into();
+            return tell(&without_environment(&argv, error)).into();
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -73,17 +74,36 @@ pub fn main() -> ExitCode {
             return Exit::Server.into();
         }
     };
-    let json = cli.global.json;
     let exit = match runtime.block_on(commands::run(cli.command, &cli.global)) {
         Ok(exit) => exit,
         Err(error) => {
-            error.print(json);
+            let way_out = commands::WayOut::of(&error, &cli.global);
+            error.print(cli.global.json, way_out.as_ref());
             error.exit()
         }
     };
     // Standard input may still block a reader thread; the process is done all the same.
     runtime.shutdown_background();
     exit.into()
+}
+
+/// The same error without the variables of the environment: what they set would stand in the
+/// usage as if it had to be typed.
+fn without_environment(argv: &[OsString], error: clap::Error) -> clap::Error {
+    let help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if help || !error.use_stderr() {
+        return error;
+    }
+    match no_variables(grammar()).try_get_matches_from(argv) {
+        Err(plain) if plain.kind() == error.kind() => plain,
+        _ => error,
+    }
+}
+
+fn no_variables(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| arg.env(None::<&str>))
+        .mut_subcommands(no_variables)
 }
 
 /// Called by the name of a shell, it is one: `coord-sh -c LINE` is `coord run -c LINE`.

@@ -5,6 +5,7 @@
 //! REST API that every door uses (`rpc`), the MCP bridge (`mcp`) and the
 //! command line (`commands`).
 
+mod alike;
 pub mod checkout;
 pub mod cli;
 pub mod commands;

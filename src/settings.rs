@@ -43,6 +43,19 @@ pub struct Global {
     pub json: bool,
 }
 
+/// Where the token of calls comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenPlace {
+    /// None is sent.
+    Nowhere,
+    /// `COORD_TOKEN`.
+    Variable,
+    /// The home keeps it under this name.
+    Kept(String, PathBuf),
+    /// A file that was named.
+    File(PathBuf),
+}
+
 /// Why there is nobody to call.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -163,23 +176,33 @@ impl Global {
         places
     }
 
-    /// `--as`, else `COORD_TOKEN`, else `--token-file`, else (only beside the home's own URL) the
-    /// operator's, unless an agent's client started us.
     fn token(&self, home: &Path) -> Result<Option<String>, Error> {
-        let file = if let Some(name) = &self.principal {
-            token_file(home, name)
-        } else if let Some(token) = env("COORD_TOKEN") {
-            return Ok(Some(token));
-        } else if let Some(path) = &self.token_file {
-            path.clone()
-        } else if self.url.is_none() {
-            token_file(home, if in_client() { AGENT } else { OPERATOR })
-        } else {
-            return Ok(None);
+        let file = match self.token_place(home) {
+            TokenPlace::Nowhere => return Ok(None),
+            TokenPlace::Variable => return Ok(env("COORD_TOKEN")),
+            TokenPlace::Kept(_, file) | TokenPlace::File(file) => file,
         };
         match std::fs::read_to_string(&file) {
             Ok(token) => Ok(Some(token.trim().to_owned())),
             Err(source) => Err(Error::Token { path: file, source }),
+        }
+    }
+
+    /// `--as`, else `COORD_TOKEN`, else `--token-file`, else (only beside the home's own URL) the
+    /// operator's, unless an agent's client started us.
+    #[must_use]
+    pub fn token_place(&self, home: &Path) -> TokenPlace {
+        let kept = |name: &str| TokenPlace::Kept(name.to_owned(), token_file(home, name));
+        if let Some(name) = &self.principal {
+            kept(name)
+        } else if env("COORD_TOKEN").is_some() {
+            TokenPlace::Variable
+        } else if let Some(path) = &self.token_file {
+            TokenPlace::File(path.clone())
+        } else if self.url.is_none() {
+            kept(if in_client() { AGENT } else { OPERATOR })
+        } else {
+            TokenPlace::Nowhere
         }
     }
 }
@@ -210,7 +233,8 @@ pub fn state_file(home: &Path) -> PathBuf {
 }
 
 /// The URL of the stack that runs (or last ran) in this home.
-fn stack_url(home: &Path) -> Option<String> {
+#[must_use]
+pub fn stack_url(home: &Path) -> Option<String> {
     let text = std::fs::read_to_string(state_file(home)).ok()?;
     let state: serde_json::Value = serde_json::from_str(&text).ok()?;
     Some(state.get("url")?.as_str()?.to_owned())

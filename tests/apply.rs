@@ -185,7 +185,7 @@ fn a_mistake_is_told_by_file_line_and_column_and_nothing_is_applied() {
     refused(
         "profiles:\n  good: {trust: 1}\n  bad:\n    trusst: 2\n",
         "4:5",
-        "no such key",
+        "profiles/bad/trusst: no such key; did you mean trust? These are known: ",
     );
     refused("profiles:\n  a:\n    trust: 7\n", "3:5", "trust is 0 to 4");
     refused(
@@ -209,7 +209,13 @@ fn a_mistake_is_told_by_file_line_and_column_and_nothing_is_applied() {
         "a is there already, in line 2",
     );
     refused("profiles:\n  a: {\n", "3:1", "");
-    refused("profils: {}\n", "1:1", "no such key");
+    refused("profils: {}\n", "1:1", "did you mean profiles?");
+    refused(
+        "guardrails:\n  a.b:\n    severity: ask\n    remedy: No.\n    matches: [x]\n    passes: [y]\n    \
+         when:\n      programm: x\n",
+        "8:7",
+        "when/programm: no such key; did you mean program?",
+    );
     refused(
         "profiles:\n  a:\n    limits:\n      max_locks: many\n",
         "4:7",

@@ -6,6 +6,7 @@ mod support;
 use std::io::Write as _;
 use std::process::Stdio;
 
+use agent_coordinator::commands::spoken::spoken;
 use serde_json::{Value, json};
 use support::cli::{Agent, Ran, operator};
 use support::{coord, shared, told};
@@ -418,6 +419,312 @@ fn without_a_token_only_health_answers() {
     );
     run(&["call", "check_locks"]).exits(1);
     run(&["lock", "list"]).exits(1);
+}
+
+/// A word that stands alone, as advice says it: in quotes or a path it is somebody else's.
+fn words(text: &str) -> Vec<&str> {
+    text.split_whitespace()
+        .map(|word| {
+            word.trim_start_matches(['(', '`'])
+                .trim_end_matches(['.', ',', ':', ';', ')', '`'])
+        })
+        .collect()
+}
+
+#[test]
+fn whatever_advice_names_has_a_command() {
+    // All that functions say: texts of several words among their literals, and the codes.
+    let texts: Vec<String> = serde_json::from_str(&shared().psql(
+        "select json_agg(t) from (
+           select m[1] from pg_proc p, regexp_replace(p.prosrc, '^\\s*--[^\n]*$', '', 'gn') s,
+             regexp_matches(s, $$'((?:[^']|'')*)'$$, 'g') m
+           where p.pronamespace = 'coord'::regnamespace and p.proname !~ '^prompt_' and m[1] ~ ' '
+           union all select e.meaning from coord.error_codes e
+           union all select e.remedy from coord.error_codes e) t(t)",
+    ))
+    .unwrap();
+    let functions: Vec<String> = serde_json::from_str(&shared().psql(
+        "select json_agg(distinct p.proname) from pg_proc p
+         where p.pronamespace = 'coord_v1'::regnamespace and p.proname ~ '_'",
+    ))
+    .unwrap();
+    let is_function = |word: &str| functions.iter().any(|it| it == word);
+    let named = |text: &str| words(text).into_iter().filter(|it| is_function(it)).count();
+    let advice: Vec<&String> = texts.iter().filter(|text| named(text) > 0).collect();
+    assert!(advice.len() > 30, "{advice:?}");
+    for text in advice {
+        let said = spoken(text);
+        for of_three in words(&format!(". . {said}")).windows(3) {
+            assert!(
+                !is_function(of_three[2]) || of_three[..2] == ["coord", "call"],
+                "{text}\n{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn advice_at_a_terminal_is_what_to_type() {
+    let a = Agent::new("cli-advice", "advice");
+    let b = Agent::new("cli-advised", "advice");
+    a.run(&["lock", "acquire", "x"])
+        .exits(0)
+        .says(&["then `coord lock release`;"]);
+    b.run(&["lock", "acquire", "x"])
+        .exits(1)
+        .says(&["line up (--wait)"]);
+    b.run(&["work", "claim"]).exits(1).says(&["with --wait."]);
+    b.run(&["mem", "recall", "x", "--min-relevance", "2"])
+        .exits(2)
+        .says(&["--min-relevance is between 0 and 1"]);
+    // Scripts, models and whoever calls functions get the coordinator's own words.
+    let held = b.run(&["lock", "acquire", "x", "--json"]).exits(1).json();
+    assert!(held["next"].as_str().unwrap().contains("(wait_seconds)"));
+    b.run(&["call", "acquire_lock", "--paths", "y"])
+        .exits(0)
+        .says(&["then release_lock;"]);
+
+    // Who never claimed a task is not told of a lease that ran out.
+    let task = a.run(&["work", "submit", "t", "--json"]).exits(0).json();
+    let task = task["task"].as_str().unwrap();
+    let stranger = |what: &str| b.run(&["work", what, task]).exits(1).says(&["not_yours"]);
+    stranger("return").says(&["is not claimed by you; `coord work claim` claims"]);
+    let claim = a.run(&["work", "claim", "--session", "s-1"]).exits(0);
+    claim.says(&[task]);
+    let said = stranger("return").says(&["is not claimed by you"]);
+    assert!(!said.err().contains("lease"), "{}", said.err());
+    a.run(&["work", "return", task])
+        .exits(1)
+        .says(&["You claimed it in another session"]);
+    a.run(&["work", "return", task, "--session", "s-1"])
+        .exits(0);
+    a.run(&["work", "return", task, "--session", "s-1"])
+        .exits(1)
+        .says(&["it was returned"]);
+}
+
+#[test]
+fn nobody_there_says_who_was_asked_and_what_to_do() {
+    let home = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| Ran::of(coord().arg("--home").arg(home.path()).args(args)).exits(3);
+    run(&["lock", "list", "--url", "http://127.0.0.1:9"]).says(&[
+        "at http://127.0.0.1:9: ",
+        "--url says so",
+        "coord up --detach",
+        "coord status",
+    ]);
+    let mut far = coord();
+    far.env("COORD_URL", "http://coord.invalid:9/rest/v1")
+        .args(["lock", "list"]);
+    let said = Ran::of(&mut far).exits(3);
+    let said = said.says(&[
+        "COORD_URL says so",
+        "the way to coord.invalid",
+        "coord doctor",
+    ]);
+    assert!(!said.err().contains("coord up"), "{}", said.err());
+    // A stack that went away, and one that is somewhere else.
+    std::fs::write(
+        home.path().join("state.json"),
+        r#"{"url": "http://127.0.0.1:10"}"#,
+    )
+    .unwrap();
+    std::fs::create_dir(home.path().join("tokens")).unwrap();
+    std::fs::write(home.path().join("tokens/operator.jwt"), "t").unwrap();
+    let gone = run(&["lock", "list"]).says(&["last ran at this address", "coord up --detach"]);
+    assert!(!gone.err().contains("COORD_URL"), "{}", gone.err());
+    run(&["lock", "list", "--url", "http://127.0.0.1:9"])
+        .says(&["is at http://127.0.0.1:10: to ask that one, leave --url out"]);
+    let said = run(&["lock", "list", "--json"]).err();
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert!(
+        said["hint"].as_str().unwrap().contains("coord up"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_token_that_is_not_taken_says_whose_it_is_and_how_to_get_another() {
+    let a = Agent::new("cli-token", "token");
+    let stack = shared();
+    let with = |token: &str| {
+        let mut command = coord();
+        command
+            .env("COORD_HOME", &stack.home)
+            .env("COORD_REPO", &a.repo)
+            .env("COORD_TOKEN", token);
+        command
+    };
+    let list = ["lock", "list"];
+    let mend = format!(
+        "export COORD_TOKEN=$(coord token mint --agent cli-token --type test-client --repo {})",
+        a.repo
+    );
+    let refused = |command: &mut std::process::Command, words: &[&str]| {
+        let ran = Ran::of(command).exits(1).says(words);
+        assert!(
+            !ran.err().contains("JW") || ran.err().contains("no JWT"),
+            "{}",
+            ran.err()
+        );
+    };
+    refused(
+        with("garbage").args(list),
+        &["the token in COORD_TOKEN was not taken", "it is no JWT"],
+    );
+    // Another signature.
+    let (head, signature) = a.token.rsplit_once('.').unwrap();
+    let other = if signature.starts_with('A') { "B" } else { "A" };
+    let forged = format!("{head}.{other}{}", &signature[1..]);
+    refused(
+        with(&forged).args(list),
+        &["no key of this coordinator signed it", &mend],
+    );
+    // One that ended. Half a minute is forgiven, so an older one is asked about.
+    let ended = stack.mint_with(&[
+        "--agent",
+        "cli-token",
+        "--type",
+        "test-client",
+        "--repo",
+        &a.repo,
+        "--ttl",
+        "1s",
+    ]);
+    support::eventually("the token has ended", || {
+        !Ran::of(with(&ended).args(list)).output.status.success()
+    });
+    refused(
+        with(&ended).args(list),
+        &["in COORD_TOKEN was not taken: it ended", " ago, at ", &mend],
+    );
+    // From a file, at an address that is not the home's.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, &forged).unwrap();
+    let mut there = coord();
+    there
+        .env("COORD_URL", &stack.url)
+        .env("COORD_TOKEN_FILE", &file)
+        .args(list);
+    refused(
+        &mut there,
+        &[
+            file.to_str().unwrap(),
+            "(COORD_TOKEN_FILE)",
+            "whoever runs the coordinator at 127.0.0.1 mints it",
+        ],
+    );
+    // One that was kept, and one that was revoked.
+    std::fs::write(stack.home.join("tokens/cli-forged.jwt"), &forged).unwrap();
+    refused(
+        stack.coord().args(list).args(["--as", "cli-forged"]),
+        &["cli-forged.jwt (--as cli-forged)", "--save"],
+    );
+    operator(&["token", "revoke", &a.token]).exits(0);
+    refused(with(&a.token).args(list), &["token_revoked", &mend]);
+    // None at all.
+    Ran::of(coord().args(list).args(["--url", &stack.url]))
+        .exits(1)
+        .says(&[
+            "no token came with the call",
+            "set COORD_TOKEN",
+            "coord token mint",
+        ]);
+    let said = Ran::of(with(&forged).args(list).arg("--json")).exits(1);
+    let said: Value = serde_json::from_str(&said.err()).unwrap();
+    assert!(said["code"].is_string() && said["message"].is_string());
+    assert!(
+        said["hint"].as_str().unwrap().contains("token mint"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_path_outside_of_checkouts_belongs_to_no_repository() {
+    let a = Agent::new("cli-outside", "outside");
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let mut command = a.coord();
+        command.env_remove("COORD_REPO").current_dir(dir.path());
+        Ran::of(command.args(args))
+    };
+    let whole = dir.path().join("src/a.rs");
+    for lost in ["src/a.rs", "./", whole.to_str().unwrap()] {
+        for args in [
+            &["lock", "acquire", lost][..],
+            &["lock", "release", lost],
+            &["lock", "list", lost],
+            &["work", "submit", "t", "--path", lost],
+            &["mem", "recall", "x", "--path", lost],
+            &["run", "--lock", lost, "--", "true"],
+        ] {
+            let said = run(args).exits(2);
+            said.says(&[lost, "in no repository", "(cd)", "--repo"]);
+        }
+    }
+    let list = run(&["lock", "list", "--json"]).exits(0).json();
+    assert_eq!(list["total"], 0);
+    // Named, or no path at all.
+    let taken = run(&["lock", "acquire", "src/a.rs", "--repo", &a.repo, "--json"]);
+    assert_eq!(taken.exits(0).json()["locks"][0]["path"], "src/a.rs");
+    run(&["lock", "acquire", "db:migrations"]).exits(0);
+    run(&["lock", "release"]).exits(0).says(&["src/a.rs"]);
+    let mut named = a.coord();
+    named.current_dir(dir.path()).args(["lock", "acquire", "b"]);
+    Ran::of(&mut named).exits(0);
+}
+
+#[test]
+fn usage_is_not_what_the_environment_says() {
+    for args in [
+        &["lock", "acquire"][..],
+        &["work", "done"],
+        &["call", "health", "--x"],
+    ] {
+        let ran = operator(args).exits(2).says(&["Usage: coord "]);
+        assert!(!ran.err().contains("--home"), "{}", ran.err());
+    }
+    let mut wrong = shared().coord();
+    wrong.env("COORD_PORT", "many").arg("doctor");
+    Ran::of(&mut wrong).exits(2).says(&["'many'", "--port"]);
+}
+
+#[test]
+fn a_type_that_is_nearly_a_known_one_is_taken_and_told() {
+    let mint = |kind: &str| {
+        let args = [
+            "token",
+            "mint",
+            "--agent",
+            "cli-kind",
+            "--repo",
+            "git.example/cli/kind",
+        ];
+        operator(&[&args[..], &["--type", kind]].concat()).exits(0)
+    };
+    let near = mint("claude_code");
+    assert_eq!(near.out().lines().count(), 1);
+    near.says(&["claude_code is a type of its own", "claude-code-cli"]);
+    assert_eq!(mint("claude-code-cli").err(), "");
+}
+
+#[test]
+fn agents_are_listed_by_either_name() {
+    let a = Agent::new("cli-listed", "listed");
+    for flags in [&["--json"][..], &["--json", "--type", "test-client"]] {
+        let plain = a.run(&[&["agents"], flags].concat()).exits(0).json();
+        let list = a
+            .run(&[&["agents", "list"], flags].concat())
+            .exits(0)
+            .json();
+        assert_eq!(plain[0]["name"], "cli-listed");
+        assert_eq!(list[0]["name"], plain[0]["name"]);
+    }
+    a.run(&["lock", "acquire", "x"]).exits(0);
+    a.run(&["agents", "list", "--active"])
+        .exits(0)
+        .says(&["cli-listed"]);
 }
 
 #[test]

@@ -864,7 +864,7 @@ fn a_push_is_checked_where_it_arrives() {
         "this push is refused: 2 changes are",
         " src/a.rs: the commit names no lock; push-a holds src/ now",
         "src/new line: the commit names no lock",
-        "Lock the files (acquire_lock)",
+        "Lock the files (`coord lock acquire`)",
         "pre-receive hook declined",
     ]);
     // Nor by another name, nor with a fence that is not its own.

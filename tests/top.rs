@@ -41,6 +41,7 @@ fn it_shows_what_there_is_obeys_keys_and_gives_the_terminal_back() {
         .env("COORD_URL", &shared().url)
         .env("COORD_TOKEN", token)
         .args(["lock", "acquire", "seen-on-top.rs"])
+        .args(["--repo", "git.example/top/app"])
         .output()
         .unwrap();
     assert!(lock.status.success(), "{}", told(&lock));
@@ -98,6 +99,8 @@ fn it_survives_a_restart_of_the_coordinator() {
                     "lock",
                     "acquire",
                     "after-restart.rs",
+                    "--repo",
+                    "local/playground",
                     "--home",
                     path,
                     "--as",

@@ -330,6 +330,9 @@ fn a_graph_comes_from_a_file_whole_or_not_at_all() {
     submit("- key: a\n  title: A\n  depends_on: [b]\n- key: b\n  title: B\n  depends_on: [a]\n")
         .exits(2)
         .says(&["dependency_cycle", "a needs b needs a"]);
+    submit(&format!("{one}  depend_on: [a]\n")).exits(2).says(&[
+        "tasks.yaml:3:3: argument_invalid: depend_on: no such key; did you mean depends_on?",
+    ]);
     submit("- key: a\n\ttitle: A\n")
         .exits(2)
         .says(&["tasks.yaml:2:1: a tab"]);

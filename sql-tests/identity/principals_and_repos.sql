@@ -19,6 +19,13 @@ select throws_ok($$select tests.as_operator($q$coord_v1.acquire_lock('{x}')$q$)$
 select is(tests.pick(tests.as_operator('coord_v1.check_locks()'), 'total', 'locks.0.repo'), '1 github.com/acme/lib', 'but a look needs no repo');
 select is(tests.as_agent('agent-b', 'coord_v1.check_locks()') ->> 'total', '0', 'and shows the granted ones alone');
 select throws_ok($$select tests.as_agent('agent-a', $q$coord_v1.check_locks('{x}')$q$)$$, 'PT400', 'repo_required', 'a path is in a repo');
+select is(coord.agent_types_like(given), meant::text[], given || ' is like ' || meant) from (values
+  ('claude-code-cli', '{}'), ('codex-cli', '{}'), ('claude_code_cli', '{claude-code-cli,claude-code-web}'), ('claude_code', '{claude-code-cli,claude-code-web}'),
+  ('codex', '{codex-cli,codex-cloud}'), ('codex_cloud', '{codex-cloud}'), ('Aider', '{aider}'), ('gemini-cli', '{}'), ('dispatcher', '{}'), ('x', '{}')) t (given, meant);
+select is(tests.pick(tests.as_operator($$coord_v1.register_agent('agent-n', 'codex_cloud')$$), 'outcome', 'agent_type', 'next'),
+  'registered codex_cloud codex_cloud is a type of its own, which rules for codex-cloud do not mean: if it is one of these, register it again with that type.', 'a near miss is taken, and told');
+select ok(not tests.as_operator($$coord_v1.register_agent('agent-n', 'my-own-thing')$$) ? 'next', 'one of one''s own is no near miss');
+delete from coord.agents where id = 'agent-n';
 select throws_ok($$select tests.as_operator($q$coord_v1.register_agent('agent-a', role => 'operator')$q$)$$, 'PT409', 'agent_role_fixed', 'a role is for ever');
 select throws_ok($$select tests.as_operator($q$coord_v1.register_agent('agent-z', repos => '{*}')$q$)$$, 'PT422', 'all_repos_refused', 'agents never reach all repos');
 select throws_ok($$select tests.as_operator($q$coord_v1.register_agent('../etc')$q$)$$, 'PT400', 'agent_name_invalid', 'a name is no path');

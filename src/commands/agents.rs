@@ -16,7 +16,22 @@ const PAGE: usize = 1000;
 
 /// Arguments of `coord agents`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    list: Option<List>,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum List {
+    /// The same as without it
+    List(Which),
+}
+
+#[derive(Debug, clap::Args)]
+struct Which {
     /// Only those of this type
     #[arg(long = "type", value_name = "TYPE")]
     agent_type: Option<String>,
@@ -40,6 +55,10 @@ pub struct Args {
 /// # Errors
 /// The coordinator cannot be reached.
 pub async fn run(args: &Args, global: &Global) -> Result<Exit, Error> {
+    let args = match &args.list {
+        Some(List::List(which)) => which,
+        None => &args.which,
+    };
     let client = Client::new(global.target()?)?;
     if args.active {
         return sessions(args, &client, global.json).await;
@@ -85,7 +104,7 @@ pub async fn run(args: &Args, global: &Global) -> Result<Exit, Error> {
 }
 
 /// Who is here, what they can do and what they have.
-async fn sessions(args: &Args, client: &Client, json: bool) -> Result<Exit, Error> {
+async fn sessions(args: &Which, client: &Client, json: bool) -> Result<Exit, Error> {
     let mut call = Map::new();
     put(&mut call, "capability", args.can.clone());
     put(&mut call, "status", args.status.clone());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use crate::alike::with_nearest;
 use crate::commands::Error;
 use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, WARN, styled};
 use crate::exit::Exit;
@@ -142,14 +143,14 @@ impl Config {
     fn placed(&self, details: &str) -> Option<Error> {
         let (place, why) = details.strip_prefix("at ")?.split_once(": ")?;
         let place = place.strip_prefix("the top/").unwrap_or(place);
-        let section = place.split('/').next()?;
+        let (section, key) = (place.split('/').next()?, place.rsplit('/').next()?);
         let (file, document) = self.sources.get(section)?;
         let at = document.position(place);
         Some(misplaced(
             file,
             at.line,
             at.column,
-            &format!("{place}: {why}"),
+            &format!("{place}: {}", with_nearest(key, why)),
         ))
     }
 }

@@ -4,8 +4,8 @@ use std::io::Read as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::checkout::Checkout;
-use crate::commands::Error;
+use crate::checkout::{self, Checkout};
+use crate::commands::{Error, show};
 use crate::remote;
 use crate::stack::clock;
 
@@ -35,12 +35,30 @@ pub fn put_list(call: &mut Map<String, Value>, name: &str, list: Vec<String>) {
     put(call, name, (!list.is_empty()).then_some(list));
 }
 
-/// Paths as typed, said from the root of the checkout around us if there is one.
-pub fn names(typed: &[String]) -> Value {
-    match Checkout::here() {
+/// Adds paths as typed, said from the root of the checkout around us if there is one. Outside of
+/// any they are those of the repository that was named; of none named, they would be paths of
+/// whichever the caller happens to be granted.
+pub fn put_paths(call: &mut Map<String, Value>, typed: &[String]) -> Result<(), Error> {
+    let here = Checkout::here();
+    let lost = |path: &&String| !path.is_empty() && !checkout::has_scheme(path);
+    if here.is_none()
+        && !call.contains_key("repo")
+        && let Some(path) = typed.iter().find(lost)
+    {
+        let here = std::env::current_dir().unwrap_or_default();
+        return Err(Error::Usage(format!(
+            "{} is in no repository: there is no git checkout around {}; go into the checkout (cd), or say \
+             with --repo HOST/OWNER/NAME of which repository it is a path, from its root",
+            show::harmless(path),
+            show::harmless(&here.to_string_lossy())
+        )));
+    }
+    let paths = match here {
         Some(checkout) => typed.iter().map(|path| checkout.name(path)).collect(),
         None => json!(typed),
-    }
+    };
+    call.insert("paths".to_owned(), paths);
+    Ok(())
 }
 
 /// Seconds from `90`, `30m` or `2h`.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::commands::Error;
-use crate::commands::arguments::{Repo, names, put, seconds};
+use crate::commands::arguments::{Repo, put, put_paths, seconds};
 use crate::commands::in_line;
 use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, left, list, next, rows, styled, text};
 use crate::exit::Exit;
@@ -124,7 +124,7 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
     let (function, args, way, tell): (_, _, _, fn(&Value) -> String) = match args.what {
         What::Acquire(args) => {
             let mut call = args.repo.args();
-            call.insert("paths".to_owned(), names(&args.paths));
+            put_paths(&mut call, &args.paths)?;
             put(&mut call, "mode", args.mode);
             put(&mut call, "ttl_seconds", args.ttl);
             put(&mut call, "reason", args.reason);
@@ -132,16 +132,16 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
             ("acquire_lock", call, Some(args.way), acquired)
         }
         What::Release(args) => {
-            let (call, way) = args.call();
+            let (call, way) = args.call()?;
             ("release_lock", call, way, released)
         }
         What::List(args) => {
-            let (call, way) = args.call();
+            let (call, way) = args.call()?;
             ("check_locks", call, way, listed)
         }
         What::Verify(args) => {
             let mut call = args.repo.args();
-            call.insert("paths".to_owned(), names(&args.paths));
+            put_paths(&mut call, &args.paths)?;
             if !args.fences.is_empty() {
                 call.insert("fences".to_owned(), json!(args.fences));
             }
@@ -149,7 +149,7 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
         }
         What::Break(args) => {
             let mut call = args.repo.args();
-            call.insert("paths".to_owned(), names(&args.paths));
+            put_paths(&mut call, &args.paths)?;
             put(&mut call, "reason", Some(args.reason));
             ("force_release_lock", call, None, broken)
         }
@@ -237,12 +237,12 @@ pub fn place(body: &Value) -> String {
 }
 
 impl Paths {
-    fn call(self) -> (Map<String, Value>, Option<Way>) {
+    fn call(self) -> Result<(Map<String, Value>, Option<Way>), Error> {
         let mut call = self.repo.args();
         if !self.named.is_empty() {
-            call.insert("paths".to_owned(), names(&self.named));
+            put_paths(&mut call, &self.named)?;
         }
-        (call, Some(self.way))
+        Ok((call, Some(self.way)))
     }
 }
 

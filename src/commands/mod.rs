@@ -27,20 +27,24 @@ mod network;
 mod run;
 mod run_child;
 pub mod show;
+pub mod spoken;
 mod status;
 mod token;
 mod top;
 mod up;
 mod verify;
+mod way_out;
 mod work;
 
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::exit::Exit;
 use crate::settings::Global;
 use crate::{gitlocks, rpc, settings, stack};
+use spoken::spoken;
+pub use way_out::WayOut;
 
 /// The commands of `coord`.
 #[derive(Debug, clap::Subcommand)]
@@ -191,20 +195,43 @@ impl Error {
         }
     }
 
-    /// Tells it on standard error: a line for people, an object for scripts.
-    pub fn print(&self, json: bool) {
-        if !json {
-            anstream::eprintln!("coord: {self}");
+    /// The call that failed, if one did.
+    #[must_use]
+    pub fn of_call(&self) -> Option<&rpc::Error> {
+        match self {
+            Self::Rpc(error) | Self::Stack(stack::Error::Rpc(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Tells it on standard error: lines for people, an object for scripts.
+    pub fn print(&self, json: bool, way_out: Option<&WayOut>) {
+        if json {
+            eprintln!("{}", self.object(way_out));
             return;
         }
-        let object = match self {
-            Self::Rpc(rpc::Error::Problem(problem))
-            | Self::Stack(stack::Error::Rpc(rpc::Error::Problem(problem))) => json!({
+        match (way_out, self.of_call()) {
+            (Some(it), _) => anstream::eprintln!("coord: {}\n{}", it.why, it.advice),
+            (None, Some(rpc::Error::Problem(problem))) => {
+                let problem = rpc::Problem {
+                    details: problem.details.as_deref().map(spoken),
+                    hint: problem.hint.as_deref().map(spoken),
+                    ..(**problem).clone()
+                };
+                anstream::eprintln!("coord: {problem}");
+            }
+            (None, _) => anstream::eprintln!("coord: {self}"),
+        }
+    }
+
+    fn object(&self, way_out: Option<&WayOut>) -> Value {
+        let (why, advice) = way_out.map(|it| (&it.why, &it.advice)).unzip();
+        match self.of_call() {
+            Some(rpc::Error::Problem(problem)) => json!({
                 "code": problem.code, "message": problem.message,
-                "details": problem.details, "hint": problem.hint,
+                "details": problem.details.as_ref().or(why), "hint": problem.hint.as_ref().or(advice),
             }),
-            other => json!({ "message": other.to_string() }),
-        };
-        eprintln!("{object}");
+            _ => json!({ "message": self.to_string(), "hint": advice }),
+        }
     }
 }

@@ -73,10 +73,11 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
     target.session = Some(session.clone());
     let client = Client::new(target)?;
 
+    let locks = args.lock_call()?;
     if !is_permitted(&client, &args, global.json).await? {
         return Ok(Exit::Refused);
     }
-    let locked = match args.lock_call() {
+    let locked = match locks {
         Some(call) => match take(&client, &call, global.json).await? {
             Some(paths) => Some((call, paths)),
             None => return Ok(Exit::Refused),
@@ -142,20 +143,20 @@ impl Args {
         self.repo.clone().or_else(remote::repo)
     }
 
-    fn lock_call(&self) -> Option<Map<String, Value>> {
+    fn lock_call(&self) -> Result<Option<Map<String, Value>>, Error> {
         if self.locks.is_empty() {
-            return None;
+            return Ok(None);
         }
         let mut call = Map::new();
         let mut put = |name: &str, value: Option<Value>| {
             call.extend(value.map(|value| (name.to_owned(), value)));
         };
         put("repo", self.repo().map(Value::from));
-        put("paths", Some(arguments::names(&self.locks)));
         put("ttl_seconds", Some(self.ttl.into()));
         put("reason", self.reason.clone().map(Value::from));
         put("wait_seconds", self.wait.map(Value::from));
-        Some(call)
+        arguments::put_paths(&mut call, &self.locks)?;
+        Ok(Some(call))
     }
 }
 

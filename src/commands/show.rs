@@ -7,6 +7,7 @@ use anstyle::AnsiColor;
 pub use anstyle::Style;
 use serde_json::{Map, Value};
 
+use crate::commands::spoken::spoken;
 use crate::exit::Exit;
 use crate::rpc::Answer;
 
@@ -79,7 +80,7 @@ pub fn left(held: &Value) -> String {
 pub fn next(body: &Value) -> String {
     match text(body, "next") {
         next if next.is_empty() => next,
-        next => format!("{} {next}\n", styled(FAINT, "next:")),
+        next => format!("{} {}\n", styled(FAINT, "next:"), spoken(&next)),
     }
 }
 
@@ -112,7 +113,7 @@ pub fn denial(body: &Value) -> String {
     )];
     for name in ["message", "details", "hint"] {
         if body.get(name).is_some_and(Value::is_string) {
-            out.push(format!("  {}\n", text(body, name)));
+            out.push(format!("  {}\n", spoken(&text(body, name))));
         }
     }
     out.concat()

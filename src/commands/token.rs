@@ -5,6 +5,7 @@ use std::io::Read;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use crate::commands::show;
 use crate::exit::Exit;
 use crate::rpc::Client;
 use crate::settings::{self, Global};
@@ -45,7 +46,7 @@ struct Mint {
     /// Name of the agent
     #[arg(long, value_name = "NAME")]
     agent: String,
-    /// What kind of agent, as `claude_code`, `codex`, `aider`, `cli`
+    /// What kind of agent, as `claude-code-cli`, `claude-code-web`, `codex-cli`, `codex-cloud`, `aider` or a name of yours
     #[arg(long = "type", value_name = "TYPE")]
     agent_type: String,
     /// A repo it may work in, as host/owner/name or any git address; again for more
@@ -100,7 +101,7 @@ impl Mint {
         }
         let keys = Keys::load(home)?;
         let client = operator(home, &keys, global)?;
-        token::register(
+        let registered = token::register(
             &client,
             &self.agent,
             &self.agent_type,
@@ -109,6 +110,7 @@ impl Mint {
             self.profile.as_deref(),
         )
         .await?;
+        anstream::eprint!("{}", show::next(&registered.body));
         let mut claims = Claims::new(&self.agent, &self.agent_type, self.role, self.ttl);
         // Only from the flag: the variable names the session of who mints.
         claims.session_id = global

@@ -4,8 +4,7 @@
 use rmcp::model::JsonObject;
 use serde_json::Value;
 
-/// How alike two names must be for one to be a misspelling of the other.
-const ALIKE: f64 = 0.75;
+use crate::alike::nearest;
 
 /// What a call does not match in its tool's schema, in words for a model.
 pub fn mismatch(schema: &JsonObject, args: &JsonObject) -> Option<String> {
@@ -74,26 +73,6 @@ pub fn mismatch(schema: &JsonObject, args: &JsonObject) -> Option<String> {
         "invalid_arguments: {} {takes}\nnext: repeat the call with the arguments named so.",
         problems.join(" ")
     ))
-}
-
-/// The name most like this one, if one is like it at all.
-pub fn nearest<'a>(
-    name: &str,
-    known: impl IntoIterator<Item = impl AsRef<str> + 'a>,
-) -> Option<String> {
-    let name = name.to_lowercase().replace('-', "_");
-    known
-        .into_iter()
-        .map(|known| {
-            let known = known.as_ref();
-            // `ttl` for `ttl_seconds`: one is part of the other.
-            let part = known.contains(&name) || name.contains(known);
-            let alike = strsim::jaro_winkler(&name, known) + f64::from(u8::from(part));
-            (alike, known.to_owned())
-        })
-        .filter(|(alike, _)| *alike >= ALIKE)
-        .max_by(|one, other| one.0.total_cmp(&other.0))
-        .map(|(_, known)| known)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::caller::{Caller, Identity};
 use super::error::Error;
 use super::menu::Menu;
 use super::waiting::Waiter;
+use crate::alike;
 use crate::rpc::Answer;
 use crate::{gitlocks, standby};
 
@@ -108,7 +109,7 @@ impl Bridge {
 fn unknown(menu: &Menu, name: &str) -> ErrorData {
     let catalogue = menu.current();
     let names = catalogue.tools.iter().map(|tool| tool.name.clone());
-    let hint = arguments::nearest(name, names)
+    let hint = alike::nearest(name, names)
         .map_or_else(String::new, |right| format!("; did you mean {right}?"));
     ErrorData::invalid_params(format!("unknown tool: {name}{hint}"), None)
 }

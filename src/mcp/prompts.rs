@@ -5,9 +5,9 @@ use rmcp::model::{GetPromptResult, JsonObject, ResultType};
 use serde::Deserialize;
 
 use super::Bridge;
-use super::arguments;
 use super::caller::Caller;
 use super::menu::Menu;
+use crate::alike;
 
 impl Bridge {
     /// Fills a prompt in.
@@ -27,7 +27,7 @@ impl Bridge {
         let names = || known.iter().map(|argument| argument.name.as_str());
         for given in args.keys() {
             if !names().any(|name| name == given) {
-                let hint = arguments::nearest(given, names())
+                let hint = alike::nearest(given, names())
                     .map_or_else(String::new, |right| format!(": did you mean `{right}`?"));
                 return Err(invalid(format!("unknown argument `{given}`{hint}")));
             }

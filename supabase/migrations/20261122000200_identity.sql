@@ -440,6 +440,29 @@ comment on function coord.resolve_repo is 'The canonical repo meant by an argume
 
 -- Operators' functions ---------------------------------------------------------------
 
+create function coord.agent_types_like(p_type text) returns text[]
+language sql immutable
+as $$
+  with known (name) as (
+    values ('aider'), ('claude-code-cli'), ('claude-code-web'), ('cli'), ('codex-cli'), ('codex-cloud'), ('git-server'), ('github'), ('strands')
+  ), pairs (name, pair) as (
+    select distinct t.name, substr(b.bare, i, 2)
+    from (select k.name from known k union select p_type) t (name)
+      cross join lateral (values (regexp_replace(lower(t.name), '[^a-z0-9]', '', 'g'))) b (bare)
+      cross join lateral generate_series(1, length(b.bare) - 1) i
+  ), alike as (
+    -- Pairs of letters in common, of all that both have (Dice).
+    select k.name, 2.0 * count(t.pair) / (count(*) + (select count(*) from pairs o where o.name = p_type)) as score,
+      max(2.0 * count(t.pair) / (count(*) + (select count(*) from pairs o where o.name = p_type))) over () as best
+    from known k join pairs p on p.name = k.name left join pairs t on t.name = p_type and t.pair = p.pair
+    group by k.name
+  )
+  select case when exists (select from known k where k.name = p_type) then '{}'
+    else coalesce(array_agg(a.name order by a.score desc, a.name), '{}') end
+  from alike a where a.score >= greatest(0.6, a.best - 0.2)
+$$;
+comment on function coord.agent_types_like is 'The types that this project knows, if this is none of them and like one: the most like first. Any other type is one of somebody''s own.';
+
 create function coord.register_agent(p_name text, p_agent_type text, p_role text, p_repos text[], p_profile text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -450,6 +473,7 @@ declare
   v_all boolean := coalesce('*' = any (p_repos), false);
   v_repos text[];
   v_known coord.agents;
+  v_like text[] := coord.agent_types_like(left(p_agent_type, 50));
 begin
   if v_call.answer is not null then return v_call.answer; end if;
   if p_name is null or p_name !~ '^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$' then
@@ -493,7 +517,10 @@ begin
   return coord.close_call(v_call, true, 'registered', jsonb_build_object(
     'name', v_known.id, 'agent_type', v_known.agent_type, 'role', substr(v_known.role, 7),
     'enabled', v_known.enabled, 'all_repos', v_known.all_repos, 'profile', v_known.profile,
-    'repos', coalesce((select jsonb_agg(g.repo order by g.repo) from coord.repo_grants g where g.agent = p_name), '[]')));
+    'repos', coalesce((select jsonb_agg(g.repo order by g.repo) from coord.repo_grants g where g.agent = p_name), '[]'))
+    || case when v_like = '{}' then '{}' else jsonb_build_object('next', format(
+      '%s is a type of its own, which rules for %s do not mean: if it is one of these, register it again with that type.',
+      v_known.agent_type, array_to_string(v_like, ' or '))) end);
 end
 $$;
 

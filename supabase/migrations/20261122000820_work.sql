@@ -357,7 +357,14 @@ declare
   v_requires jsonb := coalesce(nullif(p_spec -> 'requires', 'null'), '{}');
   v_key text;
   v_trust text := v_requires ->> 'min_trust';
+  -- Those of a task of a graph; place is the caller's.
+  c_keys constant text[] := array['key', 'title', 'description', 'task_type', 'input', 'priority', 'depends_on', 'on_dependency_failure',
+    'deadline', 'max_attempts', 'requires', 'paths', 'dedup_key'];
 begin
+  select k into v_key from jsonb_object_keys(p_spec) k where p_place <> '' and k <> all (c_keys || text 'place') limit 1;
+  if found then
+    perform coord.fail('argument_invalid', format('%s%s: no such key; these are known: %s', p_place, left(v_key, 50), array_to_string(c_keys, ', ')));
+  end if;
   select k into v_key from unnest(array['task_type', 'title', 'description', 'on_dependency_failure', 'deadline', 'dedup_key']) k
   where jsonb_typeof(p_spec -> k) not in ('string', 'null') limit 1;
   if found then
@@ -1122,7 +1129,11 @@ begin
   return coord.close_call(p_call, false, 'not_yours', jsonb_strip_nulls(jsonb_build_object('task', coord.task_name(p_number),
     'state', v_task.state, 'holder', case when v_task.state = 'claimed' then v_task.agent end,
     'session_id', case when v_task.state = 'claimed' then v_task.session_id end, 'attempt', v_task.attempt,
-    'next', 'You do not hold this attempt: its lease ran out, or it was returned. Drop what you have of it and get_work anew.')), p_audited => false);
+    'next', case
+      when v_task.agent = p_call.agent and v_task.session_id = p_call.session_id or v_task.history @> jsonb_build_array(jsonb_build_object('agent', p_call.agent))
+        then 'You do not hold this attempt: its lease ran out, or it was returned. Drop what you have of it and get_work anew.'
+      when v_task.agent = p_call.agent and v_task.state = 'claimed' then 'You claimed it in another session: finish it from there.'
+      else 'It is not claimed by you; get_work claims a task.' end)), p_audited => false);
 end
 $$;
 comment on function coord.not_yours is 'Answers who has no claim on a task: it ended by their own doing, or it is not theirs.';

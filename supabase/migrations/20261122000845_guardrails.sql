@@ -503,6 +503,9 @@ declare
   v_when jsonb;
   v_text text;
   v_matched boolean;
+  c_keys constant text[] := array['category', 'severity', 'enabled', 'remedy', 'when', 'profiles', 'max_trust', 'matches', 'passes'];
+  c_conditions constant text[] := array['program', 'except_program', 'subcommand', 'except_subcommand', 'flags', 'all_flags', 'except_flags', 'operands',
+    'except_operands', 'path', 'except_path', 'reads', 'writes', 'from', 'except_from', 'sql', 'does', 'except_does', 'content', 'operation', 'text'];
 begin
   if p_id !~ '^[a-z0-9][a-z0-9._-]{0,79}$' then
     v_found := v_found || 'an id has 1 to 80 small letters, digits and . _ -'::text;
@@ -511,8 +514,8 @@ begin
     return v_found || 'a rule is a mapping'::text;
   end if;
   v_found := v_found || array(
-    select format('%s: no such key', k) from jsonb_object_keys(p_spec) k
-    where k not in ('category', 'severity', 'enabled', 'remedy', 'when', 'profiles', 'max_trust', 'matches', 'passes'));
+    select format('%s: no such key; these are known: %s', k, array_to_string(c_keys, ', ')) from jsonb_object_keys(p_spec) k
+    where k <> all (c_keys));
   if coalesce(p_spec ->> 'severity', '') not in ('log_only', 'warn', 'ask', 'deny') then
     v_found := v_found || 'severity: this is log_only, warn, ask or deny'::text;
   end if;
@@ -541,9 +544,8 @@ begin
       continue;
     end if;
     for v_text in select k.key from jsonb_each(v_when) k loop
-      if v_text not in ('program', 'except_program', 'subcommand', 'except_subcommand', 'flags', 'all_flags', 'except_flags', 'operands', 'except_operands', 'path', 'except_path',
-        'reads', 'writes', 'from', 'except_from', 'sql', 'does', 'except_does', 'content', 'operation', 'text') then
-        v_found := v_found || format('when/%s: no such key', v_text);
+      if v_text <> all (c_conditions) then
+        v_found := v_found || format('when/%s: no such key; these are known: %s', v_text, array_to_string(c_conditions, ', '));
       elsif v_text = 'text' and jsonb_typeof(v_when -> 'text') <> 'string'
         or jsonb_typeof(v_when -> v_text) not in ('string', 'array') or v_when -> v_text in ('[]', '""') or jsonb_path_exists(v_when -> v_text, '$[*] ? (@.type() != "string")') then
         v_found := v_found || format('when/%s: this is a text or a list of texts', v_text);

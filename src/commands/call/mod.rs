@@ -169,7 +169,7 @@ fn global_flags() -> Vec<Arg> {
         .map(|arg| {
             arg.clone()
                 .global(false)
-                .hide_env(true)
+                .env(None::<&str>)
                 .help_heading("Options of every command")
         })
         .collect()

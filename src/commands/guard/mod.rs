@@ -90,10 +90,7 @@ pub fn told(answer: &Value) -> String {
             text(approval, "state")
         ));
     }
-    let next = text(answer, "next");
-    if !next.is_empty() {
-        out.push(format!("{} {next}\n", styled(FAINT, "next:")));
-    }
+    out.push(show::next(answer));
     out.concat()
 }
 

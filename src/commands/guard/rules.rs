@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::{end, list, style};
+use crate::alike::with_nearest;
 use crate::commands::Error;
 use crate::commands::audit::time;
 use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, styled, text};
@@ -112,7 +113,12 @@ fn tried(results: &Value) -> String {
             styled(FAINT, examples)
         ));
         for problem in list(result, "problems").iter().filter_map(Value::as_str) {
-            out.push(format!("  {}\n", show::harmless(problem)));
+            let key = problem.split(':').next().unwrap_or_default();
+            let key = key.rsplit('/').next().unwrap_or_default();
+            out.push(format!(
+                "  {}\n",
+                with_nearest(key, &show::harmless(problem))
+            ));
         }
     }
     out.concat()

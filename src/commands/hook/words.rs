@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::Error;
 use super::verdict::Verdict;
 use crate::commands::show::{harmless, span};
+use crate::commands::spoken::spoken;
 use crate::commands::up::quote;
 use crate::{rpc, settings};
 
@@ -123,7 +124,7 @@ pub fn mend(error: &Error) -> String {
             "start the coordinator (`coord up --detach`), or set COORD_URL (git config coord.url) to where it runs; `coord hook status` looks"
         }
         Error::Rpc(rpc::Error::Problem(problem)) => match &problem.hint {
-            Some(hint) => &one_line(hint),
+            Some(hint) => &one_line(&spoken(hint)),
             None if problem.status == 401 => {
                 "set COORD_TOKEN to a token of this coordinator; an operator mints one with `coord token mint`"
             }
@@ -171,7 +172,7 @@ pub fn unfenced(answer: &Value, refused: bool) -> String {
         ));
     }
     out.push(rest(total));
-    out.push(after(&text(answer, "next")));
+    out.push(after(&spoken(&text(answer, "next"))));
     out.concat()
 }
 
@@ -205,7 +206,7 @@ pub fn denied(answer: &Value) -> String {
         text(answer, "code")
     )];
     for name in ["message", "details", "hint", "next"] {
-        out.push(after(&text(answer, name)));
+        out.push(after(&spoken(&text(answer, name))));
     }
     out.concat()
 }

@@ -6,7 +6,7 @@ mod transfer;
 use serde_json::{Map, Value, json};
 
 use crate::commands::Error;
-use crate::commands::arguments::{self, Repo, names, put, put_list};
+use crate::commands::arguments::{self, Repo, put, put_list, put_paths};
 use crate::commands::show::{self, FAINT, GOOD, NAME, styled, text, told};
 use crate::exit::Exit;
 use crate::git;
@@ -190,7 +190,7 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
     let connect = || Ok::<_, Error>(Client::new(global.target()?)?);
     let (function, call, tell): (_, _, fn(&Value) -> String) = match args.what {
         What::Remember(args) => ("remember", args.call()?, remembered),
-        What::Recall(args) => ("recall", args.call(), quoted::list),
+        What::Recall(args) => ("recall", args.call()?, quoted::list),
         What::Show(args) => return one(&connect()?, &args.id, global.json).await,
         What::Rate(args) => {
             let mut call = args.id.call();
@@ -203,7 +203,7 @@ pub async fn run(args: Args, global: &Global) -> Result<Exit, Error> {
             call.insert("scope".to_owned(), args.scope.into());
             ("promote_memory", call, of_one)
         }
-        What::Learn(args) => ("learn_procedure", args.call(), learned),
+        What::Learn(args) => ("learn_procedure", args.call()?, learned),
         What::Record(args) => {
             let mut call = args.repo.args();
             call.insert("name".to_owned(), args.procedure.into());
@@ -229,7 +229,7 @@ impl Remember {
         );
         put(&mut call, "outcome", self.outcome);
         put_list(&mut call, "lessons", self.lessons);
-        self.about.put(&mut call);
+        self.about.put(&mut call)?;
         let commit = if self.here {
             Some(head()?)
         } else {
@@ -244,26 +244,27 @@ impl Remember {
 }
 
 impl About {
-    fn put(self, call: &mut Map<String, Value>) {
+    fn put(self, call: &mut Map<String, Value>) -> Result<(), Error> {
         put_list(call, "tags", self.tags);
         if !self.paths.is_empty() {
-            call.insert("paths".to_owned(), names(&self.paths));
+            put_paths(call, &self.paths)?;
         }
+        Ok(())
     }
 }
 
 impl Recall {
-    fn call(self) -> Map<String, Value> {
+    fn call(self) -> Result<Map<String, Value>, Error> {
         let mut call = self.repo.args();
         if !self.words.is_empty() {
             call.insert("query".to_owned(), self.words.join(" ").into());
         }
-        self.about.put(&mut call);
+        self.about.put(&mut call)?;
         put(&mut call, "event_type", self.event_type);
         put_list(&mut call, "kinds", self.kinds);
         put(&mut call, "max_results", self.max);
         put(&mut call, "min_relevance", self.min_relevance);
-        call
+        Ok(call)
     }
 }
 
@@ -274,13 +275,13 @@ impl Id {
 }
 
 impl Learn {
-    fn call(self) -> Map<String, Value> {
+    fn call(self) -> Result<Map<String, Value>, Error> {
         let mut call = self.repo.args();
         call.insert("name".to_owned(), self.procedure.into());
         put_list(&mut call, "steps", self.steps);
         put_list(&mut call, "prerequisites", self.prerequisites);
-        self.about.put(&mut call);
-        call
+        self.about.put(&mut call)?;
+        Ok(call)
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::Error;
 use crate::commands::show::{self, BAD, FAINT, GOOD, NAME, WARN, styled, text};
+use crate::commands::spoken::spoken;
 use crate::exit::Exit;
 use crate::rpc::Client;
 use crate::settings::Global;
@@ -85,7 +86,7 @@ async fn check(client: &Client, domain: &str, as_json: bool) -> Result<Exit, Err
             "{} {}: {}\n",
             styled(if allowed { GOOD } else { BAD }, text(&answer, "decision")),
             styled(NAME, text(&answer, "host")),
-            text(&answer, "next"),
+            spoken(&text(&answer, "next")),
         ));
     }
     Ok(if allowed { Exit::Done } else { Exit::Refused })

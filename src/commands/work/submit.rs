@@ -3,8 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::Connect;
+use crate::alike::with_nearest;
 use crate::commands::Error;
-use crate::commands::arguments::{Repo, data, names, put, put_list, read, words};
+use crate::commands::arguments::{Repo, data, put, put_list, put_paths, read, words};
 use crate::commands::show::{self, GOOD, NAME, next, styled, text};
 use crate::exit::Exit;
 use crate::rpc;
@@ -125,7 +126,7 @@ pub async fn run(args: Args, connect: impl Connect, json: bool) -> Result<Exit, 
         (!requires.is_empty()).then_some(requires),
     );
     if !args.paths.is_empty() {
-        call.insert("paths".to_owned(), names(&args.paths));
+        put_paths(&mut call, &args.paths)?;
     }
     put(&mut call, "dedup_key", args.key);
     let answer = connect()?.call("submit_work", &call).await?;
@@ -195,12 +196,13 @@ fn placed(file: &str, text: &str, details: Option<&str>, code: &str) -> Option<E
         Value::Array(_) => format!("/{place}"),
         _ => format!("tasks/{place}"),
     };
-    let at = document.position(&path);
+    let key = why.split(':').next()?;
+    let at = document.position(&format!("{path}/{key}"));
     Some(misplaced(
         file,
         at.line,
         at.column,
-        &format!("{code}: {why}"),
+        &format!("{code}: {}", with_nearest(key, why)),
     ))
 }
 
