@@ -10,10 +10,9 @@ use serde_json::{Map, Value};
 use super::Error;
 use super::show::harmless;
 use super::up::quote;
-use crate::settings::{self, Global, TokenPlace};
+use crate::settings::{self, AGENT, Global, OPERATOR, TokenPlace};
 use crate::stack::clock;
-use crate::stack::first_tokens::AGENT;
-use crate::stack::token::{AUDIENCE, OPERATOR};
+use crate::stack::token::AUDIENCE;
 use crate::{cli, remote, rpc};
 
 /// Why a call failed, and what mends it: a line, and lines with two blanks before them.
