@@ -384,6 +384,24 @@ fn a_failing_test_rejects_the_change_and_conflict_markers_do_before_it() {
             .contains("leftover conflict marker"),
         "{job}"
     );
+
+    // Attributes of the change's own hide nothing.
+    for (attributes, text, outcome) in [
+        (
+            "* -diff -whitespace\n",
+            "<<<<<<< ours\n=======\n>>>>>>> theirs\n",
+            "inline failed",
+        ),
+        ("* text=auto\n", "no marker: <<<<<<< a\n", "inline passed"),
+    ] {
+        world.commit(&[(".gitattributes", attributes), ("unit/b", text)]);
+        let change = world.submit();
+        assert_eq!(events(&world.dispatch(&world.runner))[1], outcome);
+        if outcome == "inline failed" {
+            let job = world.job(&change, "inline").to_string();
+            assert!(job.contains("in a change of .gitattributes"), "{job}");
+        }
+    }
     world.is_clean();
 }
 
@@ -897,7 +915,7 @@ fn a_workflow_that_is_not_asked_for_tells_its_verdict_by_webhook() {
         let time = now();
         let body = json!({
             "action": "completed", "repository": {"full_name": "dispatch/hooked", "html_url": "https://github.com/dispatch/hooked"},
-            "workflow_run": {"id": 8, "path": ".github/workflows/ci.yml", "head_sha": head, "conclusion": "failure", "name": "CI",
+            "workflow_run": {"id": 8, "event": "workflow_dispatch", "head_repository": {"full_name": "dispatch/hooked"}, "path": ".github/workflows/ci.yml", "head_sha": head, "conclusion": "failure", "name": "CI",
                 "run_started_at": time, "updated_at": time, "html_url": "https://github.com/dispatch/hooked/actions/runs/8"},
             "sender": {"login": "ann"},
         });

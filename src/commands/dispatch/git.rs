@@ -35,7 +35,15 @@ pub async fn git(dir: &Path, args: &[impl AsRef<OsStr>]) -> Result<Vec<u8>, Stri
         .stdin(Stdio::null())
         .kill_on_drop(true);
     // Whoever starts us from a hook speaks of another repository.
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+    for name in [
+        "GIT_DIR",
+        "GIT_COMMON_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_NAMESPACE",
+    ] {
         command.env_remove(name);
     }
     let what = args.first().map_or_else(String::new, |arg| {

@@ -6,6 +6,15 @@ use super::shell::Shell;
 use super::{Executor, Running, Work};
 use crate::commands::dispatch::config::Wrong;
 
+/// Conflict markers, and blanks that nobody wants. A change of .gitattributes may exempt files from
+/// both, so with one the markers are looked for in all that is added.
+const BUILT_IN: &str = r#"git diff --check --no-ext-diff --no-textconv "$COORD_BASE" "$COORD_HEAD" && {
+  git diff --quiet --no-ext-diff "$COORD_BASE" "$COORD_HEAD" -- ':(glob)**/.gitattributes' ||
+  ! git diff --text --no-ext-diff --no-textconv --no-color --unified=0 "$COORD_BASE" "$COORD_HEAD" |
+    LC_ALL=C grep -aE '^\+(<<<<<<<|>>>>>>>) ' ||
+  { echo 'leftover conflict marker, in a change of .gitattributes'; false; }
+}"#;
+
 struct Inline(Shell);
 
 pub fn read(section: &Value) -> Result<Box<dyn Executor>, Wrong> {
@@ -22,9 +31,6 @@ impl Executor for Inline {
     }
 
     fn run<'a>(&'a self, work: &'a Work, base: &'a str) -> Running<'a> {
-        // Conflict markers, and blanks that nobody wants.
-        let built_in =
-            "git diff --check --no-ext-diff --no-textconv \"$COORD_BASE\" \"$COORD_HEAD\"";
-        Box::pin(self.0.run(work, base, Some(built_in)))
+        Box::pin(self.0.run(work, base, Some(BUILT_IN)))
     }
 }
