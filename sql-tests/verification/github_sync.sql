@@ -45,12 +45,18 @@ select is(tests.as_agent('agent-b', format('coord_v1.complete_work(%L, true, att
 select is(tests.pick(tests.sync('{status:assigned,agent:agent-b,status:in-progress,bug}', 20), 'did', 'add.0', 'remove.0', 'remove.1'), '[] status:completed status:assigned status:in-progress', 'done, and not queued again');
 select ok(tests.sync('{}', 20) ->> 'comment' ~ 'T-[0-9]+ is completed by `agent-b`', 'and told');
 
+-- Names in other letters are the same repository.
+select is(tests.pick(tests.sync('{locked:case.rs}', 41), 'did.0.outcome', 'locks.0.path'), 'acquired case.rs', 'locked for an issue of Acme/App');
+select is(tests.pick(tests.as_agent('github-app', $$coord_v1.sync_github_issue('{"full_name": "acme/app", "number": 41, "labels": ["locked:case.rs"]}', 'github.com/acme/app')$$), 'did', 'add', 'locks.0.path'),
+  '[] [] case.rs', 'and seen for the same of acme/app');
+select tests.as_agent('github-app', $$coord_v1.sync_github_issue('{"full_name": "acme/app", "number": 41, "state": "closed", "labels": []}', 'github.com/acme/app')$$) ->> 'outcome' as quiet \gset
+
 -- The whole repository in one comment.
 select is(tests.pick(tests.sync('{locked:src/q.rs}', 99, p_rest => ', overview => true'), 'did', 'add', 'remove', 'locks.0.path', 'empty'), '[] [] [] src/x.rs false', 'an overview touches no label');
 select tests.as_agent('agent-a', $$coord_v1.submit_work(title => 'a | b `c`', task_type => 'x', repo => 'github.com/acme/app')$$);
 select ok(tests.sync('{}', 99, p_rest => ', overview => true') ->> 'comment' like '%| `a / b ''c''` | pending |%', 'nothing in it is read as anything else');
 select is(length(coord.as_code(repeat('x', 999))), 202, 'nor is it long');
 select is(tests.as_operator($$coord_v1.sync_github_issue('{"full_name": "acme/app", "number": 30, "labels": ["locked:op.rs", "agent:agent-a"]}', 'github.com/acme/app')$$) #>> '{did,0,as}', 'operator', 'an operator without a source speaks for itself');
-select is((select count(*) from coord.audit_log where function = 'sync_github_issue' and outcome = 'synced'), 5::bigint, 'audited where something was asked for');
+select is((select count(*) from coord.audit_log where function = 'sync_github_issue' and outcome = 'synced'), 7::bigint, 'audited where something was asked for');
 select * from finish();
 rollback;

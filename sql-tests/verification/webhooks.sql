@@ -103,20 +103,27 @@ select is((select count(*) from coord.audit_log where function = 'webhook_github
 
 select tests.configure('{"code": {"paths": ["**"], "tier": 1, "executors": ["github_actions:ci.yml", "github_check:circleci/build"]}}') ->> 'outcome' as quiet \gset
 create function tests.run(p_head text, p_conclusion text, p_path text default '.github/workflows/ci.yml', p_fields jsonb default '{}') returns jsonb language sql
-return tests.github('workflow_run', jsonb_build_object('action', 'completed', 'workflow_run', jsonb_build_object('id', random(), 'name', 'CI', 'path', p_path, 'head_sha', tests.sha(p_head), 'conclusion', p_conclusion,
+return tests.github('workflow_run', jsonb_build_object('action', 'completed', 'workflow_run', jsonb_build_object('id', random(), 'name', 'CI', 'event', 'push', 'head_repository', '{"full_name": "Acme/App"}'::jsonb, 'path', p_path, 'head_sha', tests.sha(p_head), 'conclusion', p_conclusion,
   'html_url', 'https://github.com/acme/app/actions/runs/1', 'run_started_at', clock_timestamp() - interval '1 minute', 'updated_at', clock_timestamp(),
   'head_commit', jsonb_build_object('timestamp', clock_timestamp() - interval '2 minutes')) || p_fields));
 select tests.submit('r1') ->> 'changeset' as c \gset
 select is(tests.pick(tests.run('r1', 'success', '.github/workflows/other.yml'), 'outcome', 'why'), 'ignored no job waits for github_actions:other.yml', 'another workflow is not what is waited for');
 select is(tests.run('r2', 'success') ->> 'outcome', 'ignored', 'nor another head');
 select is(tests.run('r1', 'neutral') ->> 'outcome', 'ignored', 'neutral is no verdict');
+select is(tests.pick(tests.run('r1', 'success', p_fields => v::jsonb), 'outcome', 'why'), 'ignored ' || w, 'no verdict: ' || v)
+from (values
+  ('{"head_repository": {"full_name": "stranger/app"}}', 'a run of a fork''s workflow is its author''s word'),
+  ('{"head_repository": null}', 'a run of a fork''s workflow is its author''s word'),
+  ('{"event": "pull_request_target"}', 'a run that pull_request_target started says nothing of its head'),
+  ('{"event": null}', 'a run that nobody knows what started says nothing of its head')) c (v, w);
 select is(tests.run('r1', 'success', p_fields => '{"run_started_at": "2020-01-01T00:00:00Z"}') ->> 'code', 'evidence_stale', 'nor is a run from before the commit');
 select is(tests.pick(tests.run('r1', 'success', '.github/workflows/ci.yml@refs/heads/main'), 'outcome', 'state', 'changeset_state'), 'accepted passed pending', 'a run of the workflow on the head is');
 select is(tests.run('r1', 'failure') ->> 'outcome', 'ignored', 'once');
 create function tests.check(p_head text, p_conclusion text, p_slug text default 'circleci') returns jsonb language sql
-return tests.github('check_run', jsonb_build_object('action', 'completed', 'check_run', jsonb_build_object('id', random(), 'name', 'build', 'head_sha', tests.sha(p_head), 'conclusion', p_conclusion, 'app', jsonb_build_object('slug', p_slug),
+return tests.github('check_run', jsonb_build_object('action', 'completed', 'check_run', jsonb_build_object('id', random(), 'name', 'build', 'head_sha', tests.sha(p_head), 'conclusion', p_conclusion, 'app', jsonb_build_object('slug', p_slug), 'check_suite', '{"head_branch": null}'::jsonb,
   'html_url', 'https://circleci.example/1', 'started_at', clock_timestamp() - interval '1 minute', 'completed_at', clock_timestamp())));
-select is(tests.check('r1', 'success', 'github-actions') ->> 'outcome', 'ignored', 'a check of another app under that name');
+select is(tests.check('r1', 'success', 'github-copilot') ->> 'outcome', 'ignored', 'a check of another app under that name');
+select is(tests.pick(tests.check('r1', 'success', 'github-actions'), 'outcome', 'why'), 'ignored a run of a fork''s workflow is its author''s word', 'a check of Actions on no branch of the repository');
 select is(tests.pick(tests.check('r1', 'failure'), 'outcome', 'state', 'changeset_state'), 'accepted failed rejected', 'a check that failed');
 select is(tests.states(:'c'), 'rejected: inline cancelled, github_actions:ci.yml passed, github_check:circleci/build failed', 'and the rest with it');
 select is((select format('%s %s %s', l.agent, outcome, d.content ->> 'request_id' like 'webhook github-acme %') from coord.audit_log l join coord.audit_details d using (id, at) where function = 'webhook_github' order by l.id desc limit 1),

@@ -266,7 +266,7 @@ as $$
 declare
   v_issue jsonb := p_body -> 'issue';
   v_name text := format('%s#%s', p_body #>> '{repository,full_name}', v_issue ->> 'number');
-  v_session text := 'github:' || v_name;
+  v_session text := 'github:' || lower(v_name); -- to GitHub, names are the same in all letters
   v_action text := p_body ->> 'action';
   v_label text := p_body #>> '{label,name}';
   v_agents text[] := array(
@@ -311,14 +311,29 @@ end
 $$;
 comment on function coord.act_on_issue is 'Labels of an issue take and release locks, and queue tasks.';
 
+create function coord.why_no_verdict(p_event text, p_run jsonb, p_repository text) returns text
+language sql immutable
+return case
+  -- A fork's run is of the fork's workflow file, whatever that says by now; a fork that is gone is none.
+  when p_event = 'workflow_run' and lower(p_run #>> '{head_repository,full_name}') is distinct from lower(p_repository)
+    or p_event = 'check_run' and p_run #>> '{app,slug}' = 'github-actions' and p_run #>> '{check_suite,head_branch}' is null
+  then 'a run of a fork''s workflow is its author''s word'
+  -- Others (pull_request_target, schedule, issue_comment) name a head that they need not have checked out.
+  when p_event = 'workflow_run' and coalesce(p_run ->> 'event', '') not in ('push', 'pull_request', 'merge_group', 'workflow_dispatch')
+  then format('a run that %s started says nothing of its head', coalesce(p_run ->> 'event', 'nobody knows what'))
+end;
+comment on function coord.why_no_verdict is 'Why a run at GitHub is no evidence for its head, whatever it came to; null where it is some.';
+
 create function coord.act_on_github(p_call coord.call, p_speaks_for text[], p_event text, p_body jsonb) returns jsonb
 language plpgsql
 as $$
 declare
   v_run jsonb := p_body -> p_event;
   v_action text := p_body ->> 'action';
+  v_why text := case when v_action = 'completed' then coord.why_no_verdict(p_event, v_run, p_body #>> '{repository,full_name}') end;
 begin
   return case
+    when v_why is not null then jsonb_build_object('outcome', 'ignored', 'why', v_why)
     when p_event = 'workflow_run' and v_action = 'completed' then
       coord.put_result(p_call, 'github_actions', regexp_replace(v_run ->> 'path', '^\.github/workflows/|@.*$', '', 'g'), v_run ->> 'head_sha', v_run ->> 'conclusion',
         coord.moment('head_commit.timestamp', v_run #>> '{head_commit,timestamp}'), jsonb_strip_nulls(jsonb_build_object('commit', v_run -> 'head_sha',
@@ -502,7 +517,7 @@ begin
   if v_voices is null and v_call.role <> 'coord_operator' then
     return coord.deny(v_call, 'operation_not_permitted', format('%s is the principal of no GitHub source (set_webhook_source) of %s', v_call.agent, v_call.repo));
   end if;
-  v_session := format('github:%s#%s', v_name, p_issue ->> 'number');
+  v_session := format('github:%s#%s', lower(v_name), p_issue ->> 'number');
   v_labels := coord.text_array('labels', p_issue -> 'labels', 200, 200);
   p_overview := coalesce(p_overview, false);
   p_plan := coalesce(p_plan, false);
