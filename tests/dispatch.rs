@@ -731,7 +731,7 @@ fn a_configuration_is_told_where_it_is_wrong() {
         ),
         (
             "    lokal: {}\n",
-            "these are known: checkout, default_branch, inline, local",
+            "lokal: no such key; did you mean local? These are known: checkout, default_branch, inline, local",
         ),
     ] {
         world.configure(text);

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::executors::{ALL, Executor};
+use crate::alike::with_nearest;
 use crate::commands::Error;
 use crate::yaml::Document;
 
@@ -125,7 +126,11 @@ impl Config {
                         config.repos.push(Repo::read(&place, repo, value, only)?);
                     }
                 }
-                _ => return Err(place.wrong(name, "these are known: scratch, log_url, repos")),
+                _ => {
+                    let why =
+                        format!("{name}: no such key; these are known: scratch, log_url, repos");
+                    return Err(place.wrong(name, &with_nearest(name, &why)));
+                }
             }
         }
         if config.repos.is_empty() {
@@ -162,8 +167,10 @@ impl Repo {
                     let Some((known, read)) = ALL.iter().find(|(known, _)| known == key) else {
                         let known: Vec<_> = ALL.iter().map(|(known, _)| *known).collect();
                         let known = known.join(", ");
-                        let why = format!("these are known: checkout, default_branch, {known}");
-                        return Err(place.wrong(&path, &why));
+                        let why = format!(
+                            "{key}: no such key; these are known: checkout, default_branch, {known}"
+                        );
+                        return Err(place.wrong(&path, &with_nearest(key, &why)));
                     };
                     // What is not run needs no secrets.
                     if only.is_empty() || only.contains(key) {
