@@ -41,6 +41,25 @@ select throws_ok($$select tests.a($q$submit_changeset_for('agent-b', repeat('a',
 select is(tests.refusal('verification_status(''C-999999'')'), 'changeset_not_found', 'no changeset');
 select is(tests.refusal(format('verification_status(%L)', tests.c('one')), 'agent-c'), 'changeset_not_found', 'nor one of another repository');
 select is(tests.refusal('verification_status(''17'')'), 'changeset_invalid', 'no number');
+select throws_ok(format($$select tests.a($q$verification_status(%L)$q$)$$, answer #>> '{jobs,0,job}'), 'PT400', 'changeset_invalid', 'a job is no changeset') from made;
+create function tests.details(p_expression text) returns text language plpgsql as $$
+declare
+  v_details text;
+begin
+  perform tests.a(p_expression);
+  return null;
+exception when sqlstate 'PT400' then
+  get stacked diagnostics v_details = pg_exception_detail;
+  return v_details;
+end
+$$;
+select is(tests.details(format('verification_status(%L)', answer #>> '{jobs,0,job}')), format('%s is a job; its changeset is %s', answer #>> '{jobs,0,job}', tests.c('one')), 'but leads to one') from made;
+select is(tests.a(format('verification_status(%L)', tests.c('one'))) ->> 'next', null, 'nobody is missed at once');
+set session_replication_role = replica;
+update coord.changesets set submitted_at = submitted_at - interval '10 minutes' where 'C-' || number = tests.c('one');
+reset session_replication_role;
+select is(tests.a(format('verification_status(%L)', tests.c('one'))) ->> 'next',
+  format('%s is next, and nobody has taken it for 10 minutes: coord dispatch runs it, where inline is configured.', answer #>> '{jobs,0,job}'), 'later the dispatcher is') from made;
 
 -- Running --------------------------------------------------------------------------------
 

@@ -277,7 +277,10 @@ language plpgsql stable
 as $$
 begin
   if p_changeset is null or p_changeset !~* '^C-[0-9]{1,18}$' then
-    perform coord.fail('changeset_invalid', format('%s is no changeset', quote_literal(left(coalesce(p_changeset, ''), 50))));
+    perform coord.fail('changeset_invalid', coalesce(
+      (select format('%s is a job; its changeset is C-%s', upper(p_changeset), j.changeset) from coord.verification_jobs j
+        where j.number = case when p_changeset ~* '^V-[0-9]{1,18}$' then substr(p_changeset, 3)::bigint end),
+      format('%s is no changeset', quote_literal(left(coalesce(p_changeset, ''), 50)))));
   end if;
   return substr(p_changeset, 3)::bigint;
 end
@@ -1110,6 +1113,25 @@ begin atomic
 end;
 comment on function coord.task_verification is 'Whether what was done for a task is verified, and how far.';
 
+create function coord.who_is_missing(p_changeset coord.changesets) returns text
+language sql stable
+begin atomic
+  select format('%s is next, and nobody has taken it for %s minutes: coord dispatch runs it, where %s is configured.', 'V-' || j.number,
+    (extract(epoch from clock_timestamp() - w.since) / 60)::integer, coord.full_executor(j.executor, j.target))
+  from coord.verification_jobs j
+    join coord.executors k on k.name = j.executor and k.taken,
+    lateral (
+      select greatest((p_changeset).submitted_at, max(o.ended_at)) as since, bool_and(o.state = 'passed') is not false as reached
+      from coord.verification_jobs o where o.changeset = j.changeset and o.tier < j.tier
+    ) w
+  where j.changeset = (p_changeset).number and j.state = 'pending' and w.reached and w.since < clock_timestamp() - interval '1 minute'
+    -- A stranger's waits for a person first.
+    and not ((p_changeset).author_trust = 0
+      and exists (select from coord.verification_jobs o where o.changeset = j.changeset and o.executor = 'manual' and o.state <> 'passed'))
+  order by j.tier, j.number limit 1;
+end;
+comment on function coord.who_is_missing is 'The job that could run and that nobody takes, if there is one: no dispatcher serves its executor, or all are busy.';
+
 create function coord.verification_status(p_changeset text) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -1126,7 +1148,7 @@ begin
     'reached', v_changeset.reached, 'reason', v_changeset.reason, 'superseded_by', 'C-' || v_changeset.superseded_by,
     'files', v_changeset.files, 'lines', v_changeset.lines, 'paths_known', v_changeset.paths_known,
     'submitted_by', v_changeset.submitted_by, 'submitted_at', v_changeset.submitted_at, 'head_committed_at', v_changeset.head_committed_at,
-    'ended_at', v_changeset.ended_at, 'waits_for', (
+    'ended_at', v_changeset.ended_at, 'next', coord.who_is_missing(v_changeset), 'waits_for', (
       select jsonb_agg(coord.full_executor(j.executor, j.target) order by j.tier, j.number) from coord.verification_jobs j
       where j.changeset = v_changeset.number and j.ended_at is null)));
 end
@@ -1251,7 +1273,7 @@ create function coord_v1.verification_status(changeset coord_v1.changeset_id) re
 language sql stable
 return coord.verification_status(changeset);
 comment on function coord_v1.verification_status is $$See how far a change is verified: its plan, its jobs, their evidence.
-state is pending, verified, rejected or superseded; waits_for names what is open. Errors: changeset_invalid, changeset_not_found.
+state is pending, verified, rejected or superseded; waits_for names what is open, next the job that could run and that nobody takes. Errors: changeset_invalid, changeset_not_found.
 @toolset full$$;
 
 create function coord_v1.take_verification(

@@ -61,6 +61,10 @@ pub fn shown(body: &Value) -> String {
             "{job} takes a person: an operator or an agent of trust 4, not its author, by `coord verify decide {job} approve`"
         );
     }
+    let next = text(body, "next");
+    if !next.is_empty() {
+        let _ = writeln!(out, "{}", styled(WARN, next));
+    }
     out
 }
 
