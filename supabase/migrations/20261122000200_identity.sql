@@ -182,7 +182,7 @@ insert into coord.error_codes (code, status, meaning, remedy) values
   ('session_id_invalid', 400, 'A session id has 1 to 128 printable characters.', 'Send another X-Session-Id, or none.'),
   ('repo_required', 400, 'The caller is not granted exactly one repository, so the call must name one.', 'Pass repo as host/owner/name.'),
   ('repo_invalid', 400, 'This is no repository: host/owner/name, or the URL of a git remote.', 'Pass repo as host/owner/name.'),
-  ('repo_not_granted', 403, 'The caller is not granted this repository.', 'Ask an operator to grant it: coord token mint --agent NAME --repo REPO.'),
+  ('repo_not_granted', 403, 'The caller is not granted this repository.', 'Ask an operator to grant it: coord token mint --agent NAME --type TYPE --repo REPO.'),
   ('agent_not_found', 404, 'No principal has this name.', 'Check the name; register_agent makes a new one.'),
   ('agent_role_fixed', 409, 'A principal keeps the role it was registered with.', 'Register another name for the other role.'),
   ('agent_name_invalid', 400, 'A name has 1 to 100 letters, digits and . _ @ -, and begins with a letter or digit.', 'Choose another name.'),
