@@ -87,7 +87,8 @@ async fn ask(repo: Option<&str>, global: &Global, limit: Duration) -> Result<Str
     } = question;
     let answer = caller
         .client
-        .hand_over("hook_claude_code", event.text(), headers, limit)
+        // The limit of the whole is what ends it, and says so.
+        .hand_over("hook_claude_code", event.text(), headers, limit * 2)
         .await?;
     match answer.body {
         serde_json::Value::Object(fields) if fields.is_empty() => Ok(String::new()),
